@@ -1,0 +1,1 @@
+"""What watches a run: decoding, gradient norms, progress, W&B."""

@@ -1,0 +1,641 @@
+"""The schema: every setting, its type and its range, and one clear sentence per mistake.
+
+The YAML files under `conf/` give the values, these dataclasses say what is allowed. Nothing heavy is imported here, so
+that a mistake is told at once.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+
+class Mistake(Exception):
+    """Something that a user can put right; its text is the one sentence shown."""
+
+
+def wrong(setting: str, value: object, allowed: str) -> Mistake:
+    """The sentence for a setting whose value is not allowed."""
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return Mistake(f"{setting}={shown}: allowed is {allowed}.")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint at the known word that is most like `word`, or nothing."""
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; `above` excludes its bound, the other two include it."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies inside; a NaN never does."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and value == value
+        )
+
+    def __str__(self) -> str:
+        words = {"of at least": self.at_least, "above": self.above, "at most": self.at_most}
+        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+
+
+Count = Annotated[int, Range(at_least=1)]
+Natural = Annotated[int, Range(at_least=0)]
+Positive = Annotated[float, Range(above=0)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+Rate = Annotated[float, Range(at_least=0, at_most=0.95)]
+Temperature = Annotated[float, Range(above=0, at_most=100)]
+
+
+# data ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NumberWords:
+    """Numbers in words, from one language of num2words to another."""
+
+    name: Literal["number_words"]
+    source_language: str
+    target_language: str
+    smallest: Natural
+    largest: Count
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class StdlibDocs:
+    """The docstrings of this Python's standard library."""
+
+    name: Literal["stdlib_docs"]
+    validation_share: Share
+    test_share: Share
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """Text files of the user."""
+
+    name: Literal["text"]
+    path: str | None
+    validation_path: str | None
+    test_path: str | None
+    validation_share: Share
+    test_share: Share
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Source and target lines of the user: one table, or two aligned text files, per split."""
+
+    name: Literal["pairs"]
+    path: str | None
+    validation_path: str | None
+    test_path: str | None
+    source_path: str | None
+    target_path: str | None
+    validation_source_path: str | None
+    validation_target_path: str | None
+    test_source_path: str | None
+    test_target_path: str | None
+    source_field: str | int
+    target_field: str | int
+    validation_share: Share
+    test_share: Share
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A Hugging Face dataset by name, or one saved on disk."""
+
+    name: Literal["hf"]
+    path: str | None
+    subset: str | None
+    text_field: str | None
+    source_field: str | None
+    target_field: str | None
+    train_split: str
+    validation_split: str | None
+    test_split: str | None
+    validation_share: Share
+    test_share: Share
+    streaming: bool
+
+
+Data = NumberWords | StdlibDocs | TextFiles | PairFiles | HubDataset
+
+
+@dataclass(frozen=True)
+class PlainTokenizer:
+    """Bytes or characters: nothing to set."""
+
+    name: Literal["byte", "char"]
+
+
+@dataclass(frozen=True)
+class LearnedTokenizer:
+    """Words or byte-level BPE, the vocabulary learned from the training split."""
+
+    name: Literal["word", "bpe"]
+    vocabulary: Annotated[int, Range(at_least=5, at_most=1_000_000)]
+
+
+Tokenizer = PlainTokenizer | LearnedTokenizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Columns of a text stream, or tokens (padding included) of a bucket of pairs."""
+
+    columns: Count
+    tokens: Count
+    longest: Count
+
+
+# model -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LanguageModelShape:
+    """Embedding -> stack -> output."""
+
+    name: Literal["language_model"]
+    embedding: Count
+    hidden: Count
+    depth: Count
+    bidirectional: bool
+    tied: bool
+
+
+@dataclass(frozen=True)
+class EncoderDecoderShape:
+    """Encoder stack -> bridge -> decoder stack -> output."""
+
+    name: Literal["encoder_decoder"]
+    embedding: Count
+    hidden: Count
+    depth: Count
+    bidirectional: bool
+    tied: bool
+
+
+Model = LanguageModelShape | EncoderDecoderShape
+
+
+@dataclass(frozen=True)
+class PlainCell:
+    """A cell with nothing to set."""
+
+    name: Literal["lstm", "gru"]
+
+
+@dataclass(frozen=True)
+class VanillaCell:
+    """The vanilla recurrence and its nonlinearity."""
+
+    name: Literal["rnn"]
+    nonlinearity: Literal["tanh", "relu"]
+
+
+Cell = PlainCell | VanillaCell
+
+
+@dataclass(frozen=True)
+class Context:
+    """How the source reaches the decoder beyond its initial state."""
+
+    name: Literal["initial_state", "dot", "additive"]
+
+
+@dataclass(frozen=True)
+class NoDropout:
+    """Every unit stays."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True)
+class Zaremba:
+    """Dropout on the non-recurrent connections only (Zaremba et al. 2014)."""
+
+    name: Literal["zaremba"]
+    rate: Rate
+
+
+Dropout = NoDropout | Zaremba
+
+
+# training --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FullBptt:
+    """Gradients through the whole sequence."""
+
+    name: Literal["off"]
+
+
+@dataclass(frozen=True)
+class FixedChunks:
+    """The gradient is cut every `chunk` steps, the state goes on."""
+
+    name: Literal["fixed"]
+    chunk: Count
+
+
+Tbptt = FullBptt | FixedChunks
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam, and AdamW with its decoupled weight decay."""
+
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    betas: list[Share]
+    weight_decay: Annotated[float, Range(at_least=0)]
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Share
+    weight_decay: Annotated[float, Range(at_least=0)]
+
+
+Optim = Adam | Sgd
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate stays."""
+
+    name: Literal["constant"]
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up over `warmup` steps, then a half cosine over the rest of the run down to `floor` x lr."""
+
+    name: Literal["cosine"]
+    warmup: Natural
+    floor: Share
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The rate is multiplied by `factor` after `patience` validations without a better loss."""
+
+    name: Literal["plateau"]
+    factor: Annotated[float, Range(above=0, at_most=0.999)]
+    patience: Natural
+
+
+Schedule = Constant | Cosine | Plateau
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Gradient clipping by total norm or by value; null turns it off."""
+
+    norm: Positive | None
+    value: Positive | None
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop after `patience` validations without a better `monitor`; null never stops early."""
+
+    monitor: Literal["loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate"] | None
+    patience: Count | None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How long, on what, how often."""
+
+    epochs: Count
+    steps: Count | None
+    minutes: Positive | None
+    validate_every: Count | None
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Count
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    clip: Clip
+    early_stopping: EarlyStopping
+
+
+# search ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The most probable token at each step."""
+
+    name: Literal["greedy"]
+    max_length: Count
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Ancestral sampling, the distribution sharpened or cut first."""
+
+    name: Literal["sample"]
+    max_length: Count
+    samples: Count
+    temperature: Temperature
+    top_k: Count | None
+    top_p: Annotated[float, Range(above=0, at_most=1)] | None
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Beam search; a hypothesis scores log-probability / length^alpha."""
+
+    name: Literal["beam"]
+    max_length: Count
+    size: Count
+    alpha: Annotated[float, Range(at_least=0)]
+    stop: Literal["finished", "proven", "cutoff"]
+    n_best: Count
+
+
+Search = Greedy | Sample | Beam
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What the decoding callback shows at each validation."""
+
+    examples: Natural
+    sentences: Count | None
+    prompts: list[str] | None
+    prompt_length: Count
+
+
+# the two programs --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run is called on disk and on W&B; a sweep groups its jobs under its folder's name."""
+
+    name: str
+    group: str | None
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class WandbTracking:
+    """Weights & Biases; `auto` is online where a login exists, else offline."""
+
+    name: Literal["wandb"]
+    project: str
+    mode: Literal["auto", "online", "offline"]
+
+
+@dataclass(frozen=True)
+class LocalTracking:
+    """`metrics.csv` alone, with (`csv`) or without (`none`) the sample tables as CSV."""
+
+    name: Literal["csv", "none"]
+
+
+Tracking = WandbTracking | LocalTracking
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All of `python train.py`."""
+
+    data: Data
+    tokenizer: Tokenizer
+    batch: Batch
+    model: Model
+    cell: Cell
+    engine: Literal["auto", "loop", "native"]
+    context: Context
+    dropout: Dropout
+    tbptt: Tbptt
+    optim: Optim
+    schedule: Schedule
+    trainer: Trainer
+    search: Search
+    sampling: Sample
+    decoding: Decoding
+    gradients_every: Count
+    tracking: Tracking
+    run: Run
+    seed: Natural
+    resume: str | None
+    outputs: str
+
+    def __post_init__(self) -> None:
+        _refuse_contradictions(self)
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """All of `python decode.py`."""
+
+    checkpoint: str | None
+    input: str
+    output: str
+    references: str | None
+    format: Literal["auto", "text", "jsonl"]
+    search: Search
+    batch: Count
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    seed: Natural
+    outputs: str
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is None:
+            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        _refuse_contradictory_search("search", self.search)
+
+
+def reads_text(data: Data) -> bool:
+    """Whether the corpus is running text (for a language model) rather than pairs."""
+    return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)
+
+
+def _refuse_contradictions(config: TrainConfig) -> None:
+    _refuse_contradictory_data(config.data)
+    model, data = config.model, config.data
+    if isinstance(model, LanguageModelShape) and not reads_text(data):
+        raise wrong("model", model.name, f"encoder_decoder with data={data.name}, which is made of pairs")
+    if isinstance(model, EncoderDecoderShape) and reads_text(data):
+        raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
+    if isinstance(model, LanguageModelShape) and model.bidirectional:
+        raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
+    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != model.hidden:
+        raise wrong("model.tied", True, f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}")
+    if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
+        raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
+    if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
+        raise wrong("trainer.precision", "16-mixed", "32-true, 64-true or bf16-mixed with trainer.accelerator=cpu")
+    if isinstance(config.optim, Adam) and (len(config.optim.betas) != 2 or max(config.optim.betas) >= 1):
+        raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
+    _refuse_unknown_monitor(config)
+    _refuse_contradictory_search("search", config.search)
+
+
+def _refuse_unknown_monitor(config: TrainConfig) -> None:
+    monitor = config.trainer.early_stopping.monitor
+    of_text = {"loss", "perplexity", "bits_per_character"}
+    of_pairs = {"loss", "perplexity", "exact_match", "bleu", "chrf", "token_error_rate"}
+    known = of_text if reads_text(config.data) else of_pairs
+    if monitor is not None and monitor not in known:
+        raise wrong("trainer.early_stopping.monitor", monitor, f"with model={config.model.name} {_or(sorted(known))}")
+
+
+def _refuse_contradictory_search(setting: str, search: Search) -> None:
+    if isinstance(search, Beam) and search.n_best > search.size:
+        raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+
+
+def _refuse_contradictory_data(data: Data) -> None:
+    if isinstance(data, NumberWords):
+        there, asked = data.largest - data.smallest + 1, data.train + data.validation + data.test
+        if asked > there:
+            raise wrong("data.largest", data.largest, f"large enough for {asked} numbers from {data.smallest} up")
+        if data.source_language == data.target_language:
+            raise wrong("data.target_language", data.target_language, "a language other than data.source_language")
+        return
+    if data.validation_share + data.test_share >= 1:
+        raise wrong("data.validation_share", data.validation_share, "a share that leaves some of the data for training")
+    if isinstance(data, TextFiles | HubDataset) and data.path is None:
+        raise wrong("data.path", None, "a file or a glob" if data.name == "text" else "a dataset's name or folder")
+    if isinstance(data, HubDataset) and data.text_field is None and None in (data.source_field, data.target_field):
+        raise wrong("data.text_field", None, "a field's name, or data.source_field and data.target_field")
+    if isinstance(data, PairFiles):
+        _refuse_contradictory_pairs(data)
+
+
+def _refuse_contradictory_pairs(data: PairFiles) -> None:
+    if (data.path is None) == (data.source_path is None):
+        raise wrong("data.path", data.path, "one table file, or null with data.source_path and data.target_path")
+    for split in ("", "validation_", "test_"):
+        source, target = f"{split}source_path", f"{split}target_path"
+        if (getattr(data, source) is None) != (getattr(data, target) is None):
+            raise wrong(f"data.{source}", getattr(data, source), f"set together with data.{target}")
+
+
+# checking plain values against the schema ------------------------------------------------------------------------
+
+Schema = TypeVar("Schema")
+
+
+def check(values: Mapping[str, Any], schema: type[Schema], where: str = "") -> Schema:
+    """Builds `schema` out of plain values.
+
+    Raises:
+        Mistake: an unknown or missing setting, a wrong type, a value out of range.
+    """
+    hints = get_type_hints(schema, include_extras=True)
+    for key in values:
+        if key not in hints:
+            raise Mistake(f"{where}{key} is no setting{nearest(key, list(hints))}")
+    for key in hints:
+        if key not in values:
+            raise Mistake(f"{where}{key} is missing.")
+    return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints})
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    """`value` as the annotation `kind` wants it."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _in_range(_value(value, get_args(kind)[0], where), get_args(kind)[1], where)
+    if origin in (Union, types.UnionType):
+        return _one_of(value, get_args(kind), where)
+    if origin is Literal:
+        return _choice(value, get_args(kind), where)
+    if origin is list:
+        if not isinstance(value, list):
+            raise wrong(where, value, "a list")
+        return [_value(item, get_args(kind)[0], f"{where}[{place}]") for place, item in enumerate(value)]
+    if is_dataclass(kind):
+        return _section(value, [kind], where)
+    return _scalar(value, kind, where)
+
+
+def _in_range(value: Any, bounds: Range, where: str) -> Any:
+    if not bounds.holds(value):
+        raise wrong(where, value, f"a number {bounds}")
+    return value
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    sections = [kind for kind in kinds if is_dataclass(kind)]
+    if sections:
+        return _section(value, sections, where)
+    if value is None and type(None) in kinds:
+        return None
+    inner = [kind for kind in kinds if kind is not type(None)]
+    for kind in inner[:-1]:
+        try:
+            return _value(value, kind, where)
+        except Mistake:
+            continue
+    return _value(value, inner[-1], where)
+
+
+def _section(value: Any, sections: list[Any], where: str) -> Any:
+    """The section whose `name` literal is the one given; a section without a name stands alone."""
+    if not isinstance(value, Mapping):
+        raise wrong(where, value, "a group of settings")
+    if len(sections) == 1:
+        return check(value, sections[0], f"{where}.")
+    by_name = {name: section for section in sections for name in get_args(get_type_hints(section)["name"])}
+    return check(value, by_name[_choice(value.get("name"), tuple(by_name), where)], f"{where}.")
+
+
+def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    if value not in choices:
+        raise wrong(where, value, _or(list(choices)) + nearest(str(value), [str(choice) for choice in choices]))
+    return value
+
+
+def _or(words: list[Any]) -> str:
+    shown = [str(word) for word in words]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+
+
+_SCALARS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    float: (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+}
+
+
+def _scalar(value: Any, kind: type, where: str) -> Any:
+    fits, words = _SCALARS[kind]
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not fits(value):
+        raise wrong(where, value, words)
+    return kind(value)
+
+
+def plain(config: Any) -> Any:
+    """The config as dicts, lists and scalars: what `config.yaml` and the checkpoint hold."""
+    if is_dataclass(config):
+        return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
+    return [plain(item) for item in config] if isinstance(config, list) else config

@@ -1,0 +1,34 @@
+"""The corpus of `data=`: three splits of rows with `text`, or with `source` and `target`."""
+
+from typing import Any
+
+from throughtime import config
+from throughtime.data import files, generated, hub
+
+
+def identity(data: config.Data) -> dict[str, Any]:
+    """Plain facts that determine the corpus; equal facts mean equal rows."""
+    match data:
+        case config.NumberWords():
+            return generated.number_words_identity(data)
+        case config.StdlibDocs():
+            return generated.stdlib_docs_identity(data)
+        case config.TextFiles() | config.PairFiles():
+            return files.identity(data)
+        case config.HubDataset():
+            return hub.identity(data)
+
+
+def read(data: config.Data) -> dict[str, Any]:
+    """`train`, `validation` and `test` as `datasets` objects, which can be gone through again and again."""
+    match data:
+        case config.NumberWords():
+            return generated.number_words(data)
+        case config.StdlibDocs():
+            return generated.stdlib_docs(data)
+        case config.TextFiles():
+            return files.text(data)
+        case config.PairFiles():
+            return files.pairs(data)
+        case config.HubDataset():
+            return hub.hub(data)

@@ -1,0 +1,82 @@
+"""Any Hugging Face dataset, by name or from a local folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from throughtime import config
+
+Rows = datasets.Dataset | datasets.IterableDataset
+
+
+def identity(data: config.HubDataset) -> dict[str, Any]:
+    """What determines the rows: the settings, and what `datasets` itself takes as the data's fingerprint."""
+    prints = {split: getattr(rows, "_fingerprint", None) for split, rows in hub(data).items()}
+    return {**config.plain(data), "datasets": datasets.__version__, "fingerprint": prints}
+
+
+def hub(data: config.HubDataset) -> dict[str, Rows]:
+    """The three splits with `text`, or `source` and `target`, as their columns."""
+    return {split: _columns(data, rows) for split, rows in _splits(data).items()}
+
+
+def _splits(data: config.HubDataset) -> dict[str, Rows]:
+    """The named splits; those without a name are split off the training rows' end (its start when streaming)."""
+    train, splits = _load(data, data.train_split), {}
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    names = {"validation": data.validation_split, "test": data.test_split}
+    for split, name in names.items():
+        if name is not None:
+            splits[split] = _load(data, name)
+        elif isinstance(train, datasets.IterableDataset):
+            raise config.wrong(f"data.{split}_split", None, "a split's name with data.streaming=true")
+    total = len(train) if isinstance(train, datasets.Dataset) else 0
+    for split in [split for split in names if split not in splits]:
+        kept = len(train) - round(shares[split] * total)
+        splits[split], train = train.select(range(kept, len(train))), train.select(range(kept))
+    return {"train": train, **splits}
+
+
+def _load(data: config.HubDataset, split: str) -> Rows:
+    path = str(data.path)
+    if Path(path).exists() and not Path(path).is_dir():
+        raise config.wrong("data.path", path, "a dataset's name on the hub or a folder (files go by data=text or data=pairs)")
+    try:
+        if (Path(path) / "dataset_dict.json").exists():
+            rows = datasets.load_from_disk(path)[split]
+            return rows.to_iterable_dataset() if data.streaming else rows
+        return datasets.load_dataset(path, data.subset, split=split, streaming=data.streaming)
+    except KeyError as error:
+        raise config.wrong("data.train_split", split, f"a split of {path}") from error
+    except Exception as error:  # the library raises many kinds: not there, no network, a bad split, a bad file
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise config.wrong("data.path", path, f"a dataset that loads ({reason[0].rstrip('.')})") from error
+
+
+def _columns(data: config.HubDataset, rows: Rows) -> Rows:
+    fields = {"text": data.text_field} if data.text_field else {"source": data.source_field, "target": data.target_field}
+
+    def pick(row: dict[str, Any]) -> dict[str, str]:
+        return {column: _inside(row, str(field)) for column, field in fields.items()}
+
+    _inside(next(iter(rows), None), *map(str, list(fields.values())[:1]))
+    return rows.map(pick, remove_columns=rows.column_names)
+
+
+def _inside(row: Any, field: str) -> str:
+    """A value, inside nested fields where `field` has dots."""
+    if row is None:
+        raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
+    value = row
+    for name in _parts(field):
+        if not isinstance(value, dict) or name not in value:
+            known = list(row)
+            raise config.wrong("data.text_field or data.source_field", field, f"one of {' '.join(known)}{config.nearest(field, known)}")
+        value = value[name]
+    return str(value)
+
+
+def _parts(field: str) -> Iterator[str]:
+    yield from field.split(".")

@@ -1,0 +1,122 @@
+"""Pairs as an Arrow table of token ids, and batches of pairs of about equal length under a budget of tokens."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+
+from throughtime.data.batch import IGNORED, PairBatch, pad
+from throughtime.data.tokenizer import BOS, EOS, Tokenizer
+
+WIDTH = 4  # lengths that round up to the same multiple of this share a bucket
+
+
+def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> dict[str, Any]:
+    """Saves the rows with their ids and lengths, and tells how many pairs and tokens."""
+    if isinstance(rows, datasets.IterableDataset):
+        rows = datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=str(folder) + ".streamed")
+    rows = rows.map(lambda pairs: _encode(pairs, tokenizers), batched=True, keep_in_memory=len(rows) < 1_000_000)
+    rows.save_to_disk(str(folder))
+    digest = hashlib.sha256()
+    for pair in rows.select_columns(["source", "target"]):
+        digest.update(f"{pair['source']}\0{pair['target']}\n".encode())
+    lengths = {f"{side}_tokens": int(np.sum(rows[f"{side}_length"])) for side in tokenizers}
+    return {"pairs": len(rows), **lengths, "sha256": digest.hexdigest()}
+
+
+def _encode(pairs: dict[str, list[str]], tokenizers: dict[str, Tokenizer]) -> dict[str, list[Any]]:
+    ids = {side: tokenizers[side].encode_batch(pairs[side]) for side in tokenizers}
+    return {
+        **{f"{side}_ids": ids[side] for side in ids},
+        **{f"{side}_length": [len(tokens) for tokens in ids[side]] for side in ids},
+    }
+
+
+def open_pairs(folder: Path) -> datasets.Dataset:
+    """The table, memory-mapped."""
+    return datasets.load_from_disk(str(folder))
+
+
+def collate(sources: list[list[int]], targets: list[list[int]], rows: list[int]) -> PairBatch:
+    """A padded batch of token ids without special ids."""
+    closed = [[*ids, EOS] for ids in sources]
+    return PairBatch(
+        source=pad(closed),
+        source_lengths=torch.tensor([len(ids) for ids in closed]),
+        tokens=pad([[BOS, *ids] for ids in targets]),
+        targets=pad([[*ids, EOS] for ids in targets], IGNORED),
+        rows=torch.tensor(rows),
+    )
+
+
+class PairLoader:
+    """Batches of at most `budget` tokens, padding and special ids included; a rank takes every `world`-th batch.
+
+    Training (`seed` given) mixes pairs of about equal length and the order of the batches anew each epoch; the number of
+    batches stays, and is the same on every rank. Without a seed every pair comes once, shortest first. A pair longer than
+    the budget is a batch of its own.
+    """
+
+    def __init__(
+        self,
+        pairs: datasets.Dataset,
+        budget: int,
+        longest: int | None = None,
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self._pairs, self._budget, self._seed, self._rank, self._world = pairs, budget, seed, rank, world
+        lengths = np.stack([np.asarray(pairs["source_length"]), np.asarray(pairs["target_length"])], axis=1)
+        kept = np.flatnonzero(lengths.max(axis=1) <= longest) if longest else np.arange(len(pairs))
+        self._rows, self._lengths = kept, -(-(lengths[kept] + 1) // WIDTH) * WIDTH
+        self._epoch, self._position = 0, 0
+        self._count = len(self._batches())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        if self._position == len(self):
+            self._epoch, self._position = self._epoch + 1, 0
+        batches = self._batches()
+        while self._position < len(self):
+            self._position += 1
+            yield self._collated(batches[self._position - 1])
+
+    def _batches(self) -> list[np.ndarray[Any, Any]]:
+        """This epoch's batches of this rank, each the places of its pairs."""
+        source, target = self._lengths.T
+        if self._seed is None:
+            return self._cut(np.lexsort((source, target)))[self._rank :: self._world]
+        random = np.random.default_rng([self._seed, self._epoch])
+        batches = self._cut(np.lexsort((random.random(len(source)), source, target)))
+        order = random.permutation(len(batches))[: len(batches) // self._world * self._world]
+        return [batches[place] for place in order[self._rank :: self._world]]
+
+    def _cut(self, order: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        batches, start, widest = [], 0, np.zeros(2, dtype=int)
+        for stop, row in enumerate(order):
+            wider = np.maximum(widest, self._lengths[row])
+            if stop > start and wider.sum() * (stop + 1 - start) > self._budget:
+                batches.append(order[start:stop])
+                start, wider = stop, self._lengths[row]
+            widest = wider
+        return [*batches, order[start:]] if len(order) else []
+
+    def _collated(self, batch: np.ndarray[Any, Any]) -> PairBatch:
+        rows = self._rows[batch].tolist()
+        found = self._pairs[rows]
+        return collate(found["source_ids"], found["target_ids"], rows)
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches are done."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on behind the batches that are done."""
+        self._epoch, self._position = state["epoch"], state["position"]

@@ -1,0 +1,190 @@
+"""Text <-> token ids. Every tokenizer shares the four special ids and turns into plain data for the checkpoint."""
+
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import tokenizers
+
+from throughtime import config
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIALS = 4
+
+
+class Tokenizer(ABC):
+    """What the rest of the project knows of a tokenizer.
+
+    `size` counts all ids, the four special ones (pad, bos, eos, unk) included.
+    """
+
+    name: ClassVar[str]
+    size: int
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without any special id but unk."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; pad, bos and eos are skipped, unk shows as U+FFFD."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Plain data from which `from_state` makes an equal tokenizer."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts."""
+        return [self.encode(text) for text in texts]
+
+
+class ByteTokenizer(Tokenizer):
+    """UTF-8 bytes: nothing to learn, nothing unknown."""
+
+    name = "byte"
+    size = SPECIALS + 256
+
+    def encode(self, text: str) -> list[int]:
+        return [SPECIALS + byte for byte in text.encode()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(id - SPECIALS for id in ids if id >= SPECIALS).decode(errors="replace")
+
+    def state(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+class _Listed(Tokenizer):
+    """A tokenizer whose vocabulary is a list of strings."""
+
+    def __init__(self, vocabulary: Sequence[str]):
+        self.vocabulary = list(vocabulary)
+        self.size = SPECIALS + len(self.vocabulary)
+        self._ids = {token: SPECIALS + place for place, token in enumerate(self.vocabulary)}
+
+    def _tokens(self, ids: Sequence[int]) -> list[str]:
+        return ["\ufffd" if id == UNK else self.vocabulary[id - SPECIALS] for id in ids if id >= UNK]
+
+    def state(self) -> dict[str, Any]:
+        return {"name": self.name, "vocabulary": self.vocabulary}
+
+
+class CharTokenizer(_Listed):
+    """Unicode characters seen in the training split."""
+
+    name = "char"
+
+    @classmethod
+    def fit(cls, texts: Iterable[str]) -> "CharTokenizer":
+        """Every character of `texts`, in code point order."""
+        seen: set[str] = set()
+        for text in texts:
+            seen.update(text)
+        return cls(sorted(seen))
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids.get(char, UNK) for char in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self._tokens(ids))
+
+
+class WordTokenizer(_Listed):
+    """Words between white space; a line's end is a word of its own. Rare words are unknown."""
+
+    name = "word"
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        return text.replace("\n", " \n ").strip(" ").split(" ") if "\n" in text else text.split()
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], vocabulary: int) -> "WordTokenizer":
+        """The most frequent words, so many that with the special ids they are `vocabulary`."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(word for word in cls._split(text) if word)
+        return cls([word for word, _ in counts.most_common(vocabulary - SPECIALS)])
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids.get(word, UNK) for word in self._split(text) if word]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(self._tokens(ids)).replace(" \n ", "\n").replace(" \n", "\n").replace("\n ", "\n")
+
+
+class BpeTokenizer(Tokenizer):
+    """Byte-level byte pair encoding (Sennrich et al. 2016, on bytes as GPT-2) by the `tokenizers` library.
+
+    The library's ids are shifted by the special ids, so that no text can spell a special token.
+    """
+
+    name = "bpe"
+    smallest: ClassVar[int] = SPECIALS + 256
+
+    def __init__(self, encoding: tokenizers.Tokenizer):
+        self._encoding = encoding
+        self.size = SPECIALS + encoding.get_vocab_size()
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], vocabulary: int) -> "BpeTokenizer":
+        """Merges learned on `texts` until `vocabulary` ids are there, or no pair is left to merge."""
+        if vocabulary < cls.smallest:
+            raise config.wrong(
+                "tokenizer.vocabulary", vocabulary, f"a number of at least {cls.smallest} with tokenizer=bpe"
+            )
+        encoding = tokenizers.Tokenizer(tokenizers.models.BPE())
+        encoding.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        encoding.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocabulary - SPECIALS,
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        encoding.train_from_iterator(texts, trainer)
+        return cls(encoding)
+
+    def encode(self, text: str) -> list[int]:
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[SPECIALS + id for id in found.ids] for found in self._encoding.encode_batch_fast(list(texts))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._encoding.decode([id - SPECIALS for id in ids if id >= SPECIALS])
+
+    def state(self) -> dict[str, Any]:
+        return {"name": self.name, "encoding": json.loads(self._encoding.to_str())}
+
+
+def fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer of `tokenizer=`, learned from the training texts where there is something to learn."""
+    if choice.name == "byte":
+        return ByteTokenizer()
+    if isinstance(choice, config.LearnedTokenizer):
+        kind = WordTokenizer if choice.name == "word" else BpeTokenizer
+        return kind.fit(texts, choice.vocabulary)
+    return CharTokenizer.fit(texts)
+
+
+def from_state(state: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that `state()` described."""
+    if state["name"] == "byte":
+        return ByteTokenizer()
+    if state["name"] == "bpe":
+        return BpeTokenizer(tokenizers.Tokenizer.from_str(json.dumps(state["encoding"])))
+    return {"char": CharTokenizer, "word": WordTokenizer}[state["name"]](state["vocabulary"])
+
+
+def encode_known(tokenizer: Tokenizer, text: str, where: str) -> list[int]:
+    """The ids of a text a user wrote; characters that a character tokenizer never saw are refused.
+
+    Raises:
+        Mistake: naming `where` the text stands and the first character unseen.
+    """
+    ids = tokenizer.encode(text)
+    if isinstance(tokenizer, CharTokenizer) and UNK in ids:
+        raise config.wrong(where, repr(text[ids.index(UNK)]), "a character of the training text (tokenizer=char)")
+    return ids

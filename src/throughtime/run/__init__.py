@@ -1,0 +1,1 @@
+"""One training run, one sweep, one decoding job, and the records they leave."""

@@ -1,0 +1,1 @@
+"""Loss, optimisers, the Lightning task, checkpoints."""
