@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning
+import numpy as np
 
 from throughtime import config
 from throughtime.data.pairs import PairLoader, open_pairs
@@ -20,17 +21,21 @@ class StreamModule(lightning.LightningDataModule):
         self.prepared, self._batch, self._chunk = prepared, batch, chunk
 
     def train_dataloader(self) -> ChunkLoader:
-        return self._loader("train", self._chunk)
+        return ChunkLoader(self._text("train"), self._batch.columns, self._chunk, *_place(self.trainer))
 
     def val_dataloader(self) -> ChunkLoader:
-        return self._loader("validation", self.EVALUATION_CHUNK)
+        return self._evaluation("validation")
 
     def test_dataloader(self) -> ChunkLoader:
-        return self._loader("test", self.EVALUATION_CHUNK)
+        return self._evaluation("test")
 
-    def _loader(self, split: str, chunk: int | None) -> ChunkLoader:
-        text = open_stream(self.prepared.folder / f"{split}.bin", self.prepared.tokenizers["text"].size)
-        return ChunkLoader(text, self._batch.columns, chunk, *_place(self.trainer))
+    def _evaluation(self, split: str) -> ChunkLoader:
+        text, (rank, world) = self._text(split), _place(self.trainer)
+        columns = min(self._batch.columns, max(1, len(text) // world))
+        return ChunkLoader(text, columns, self.EVALUATION_CHUNK, rank, world)
+
+    def _text(self, split: str) -> np.ndarray[Any, Any]:
+        return open_stream(self.prepared.folder / f"{split}.bin", self.prepared.tokenizers["text"].size)
 
 
 class PairModule(lightning.LightningDataModule):

@@ -8,7 +8,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def write_stream(rows: Iterable[dict[str, str]], tokenizer: Tokenizer, path: Pat
     """
     digest, tokens, characters = hashlib.sha256(), 0, 0
     with path.open("wb") as file:
-        for texts in batched((row["text"] for row in rows), PIECES):
+        pieces = (row["text"] for row in rows)
+        while texts := list(islice(pieces, PIECES)):
             for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
                 file.write(np.asarray(ids, dtype=token_type(tokenizer.size)).tobytes())
                 digest.update(text.encode())

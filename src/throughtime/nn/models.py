@@ -1,0 +1,52 @@
+"""The two models: a language model, and an encoder-decoder. Token ids in, logits out, state in and out."""
+
+from torch import Tensor, nn
+
+from throughtime.nn.decoder import Decoder, DecoderState
+from throughtime.nn.encoder import Encoder
+from throughtime.nn.stack import Stack, StackState
+
+
+class LanguageModel(nn.Module):
+    """p(x_t | x_<t): embedding -> stack -> dropout -> output."""
+
+    def __init__(self, embedding: nn.Embedding, stack: Stack, output: nn.Linear):
+        super().__init__()
+        self.embedding, self.stack, self.output = embedding, stack, output
+
+    def forward(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
+        """(batch, time) and the state carried in -> logits (batch, time, vocabulary) and the state after the last step."""
+        outputs, state = self.stack(self.embedding(tokens), state)
+        return self.output(self.stack.dropout(outputs)), state
+
+    def read(self, tokens: Tensor, lengths: Tensor) -> StackState:
+        """The state after each row's first `lengths` tokens; (batch, time), (batch,)."""
+        state: StackState
+        _, state = self.stack(self.embedding(tokens), lengths=lengths)
+        return state
+
+
+class EncoderDecoder(nn.Module):
+    """p(y_t | y_<t, x): two separate stacks (Sutskever et al. 2014, Cho et al. 2014)."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, output: nn.Linear):
+        super().__init__()
+        self.encoder, self.decoder, self.output = encoder, decoder, output
+
+    def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""
+        outputs = self.decoder.in_chunks(tokens, self.start(source, source_lengths), chunk)
+        return self._logits(outputs)
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
+        """The decoder's state once the source is read."""
+        return self.decoder.start(self.encoder(source, source_lengths))
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """(batch, time) and a state -> logits (batch, time, vocabulary) and the next state."""
+        outputs, state = self.decoder(tokens, state)
+        return self._logits(outputs), state
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.decoder.stack.dropout(outputs))
+        return logits

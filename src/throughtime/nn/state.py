@@ -1,0 +1,31 @@
+"""State trees: what a recurrence carries from step to step, given in and handed out, never hidden in a module.
+
+A tree is a tensor, or a dict, (named) tuple or list of trees; every tensor's first axis is the batch row.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+State: TypeAlias = Any  # Tensor | dict[str, State] | tuple[State, ...] | list[State]; mypy knows no recursive Any-free tree
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """The tree with `function` applied to every tensor."""
+    if isinstance(state, Tensor):
+        return function(state)
+    if isinstance(state, dict):
+        return {name: map_state(function, part) for name, part in state.items()}
+    parts = [map_state(function, part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+
+
+def detach(state: State) -> State:
+    """The same values, cut off from the gradient: where truncated BPTT truncates."""
+    return map_state(Tensor.detach, state)
+
+
+def select_rows(state: State, rows: Tensor) -> State:
+    """The tree of the given batch rows, in that order; a row may come several times. `rows`: (chosen,)."""
+    return map_state(lambda tensor: tensor.index_select(0, rows), state)
