@@ -437,7 +437,7 @@ class TrainConfig:
     search: Search
     sampling: Sample
     decoding: Decoding
-    gradients_every: Count
+    log_every: Count
     tracking: Tracking
     run: Run
     seed: Natural

@@ -1,0 +1,179 @@
+"""Config -> objects: the only place that knows every layer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import nn
+
+from throughtime import config
+from throughtime.callbacks.decoding import Decoding
+from throughtime.callbacks.gradients import GradientNorms
+from throughtime.callbacks.progress import Progress
+from throughtime.callbacks.tracking import Tracker
+from throughtime.data import tokenizer
+from throughtime.data.datamodule import PairModule, StreamModule
+from throughtime.data.prepare import Prepared
+from throughtime.data.tokenizer import PAD, Tokenizer
+from throughtime.nn.attention import AdditiveAttention, Attention, DotAttention
+from throughtime.nn.cells import cell_class
+from throughtime.nn.decoder import Bridge, Decoder
+from throughtime.nn.dropout import between_layers
+from throughtime.nn.encoder import Encoder
+from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.stack import Stack
+from throughtime.train import checkpoint, quality
+from throughtime.train.task import LanguageModelTask, Task, TranslationTask
+
+
+def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module:
+    """The model of `model=`; `vocabulary` gives the sizes of `text`, or of `source` and `target`."""
+    if isinstance(settings.model, config.LanguageModelShape):
+        return _language_model(settings, vocabulary["text"])
+    return _encoder_decoder(settings, vocabulary["source"], vocabulary["target"])
+
+
+def _stack(settings: config.TrainConfig, features: int, bidirectional: bool) -> Stack:
+    shape = settings.model
+    cell, dropout = cell_class(settings.cell), between_layers(settings.dropout)
+    return Stack(cell, features, shape.hidden, shape.depth, bidirectional, dropout, settings.engine)
+
+
+def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
+    shape = settings.model
+    embedding, output = _ends(vocabulary, shape.embedding, shape.hidden, shape.tied)
+    return LanguageModel(embedding, _stack(settings, shape.embedding, bidirectional=False), output)
+
+
+def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> EncoderDecoder:
+    shape = settings.model
+    encoder = Encoder(_embedding(source, shape.embedding), _stack(settings, shape.embedding, shape.bidirectional))
+    embedding, output = _ends(target, shape.embedding, shape.hidden, shape.tied)
+    width = encoder.stack.width
+    bridge = Bridge(cell_class(settings.cell).states, shape.depth, width, shape.hidden)
+    stack = _stack(settings, shape.embedding, bidirectional=False)
+    decoder = Decoder(embedding, stack, bridge, _attention(settings.context, shape.hidden, width), width)
+    return EncoderDecoder(encoder, decoder, output)
+
+
+def _attention(choice: config.Context, hidden: int, width: int) -> Attention | None:
+    kinds = {"dot": DotAttention, "additive": AdditiveAttention}
+    return None if choice.name == "initial_state" else kinds[choice.name](hidden, width)
+
+
+def _embedding(vocabulary: int, features: int) -> nn.Embedding:
+    embedding = nn.Embedding(vocabulary, features, padding_idx=PAD)
+    nn.init.normal_(embedding.weight, std=features**-0.5)
+    return embedding
+
+
+def _ends(vocabulary: int, features: int, hidden: int, tied: bool) -> tuple[nn.Embedding, nn.Linear]:
+    """The first and the last layer, sharing their weights where `tied` (Press and Wolf 2017)."""
+    embedding, output = _embedding(vocabulary, features), nn.Linear(hidden, vocabulary)
+    nn.init.zeros_(output.bias)
+    if tied:
+        output.weight = embedding.weight
+    return embedding, output
+
+
+@dataclass(frozen=True)
+class Decodable:
+    """What a checkpoint holds for decoding."""
+
+    model: nn.Module
+    tokenizers: dict[str, Tokenizer]
+    settings: config.TrainConfig
+
+
+def from_checkpoint(path: Path) -> Decodable:
+    """Model, tokenizers and settings out of nothing but the checkpoint.
+
+    Raises:
+        Mistake: the checkpoint cannot be used.
+    """
+    content = checkpoint.read(path, "checkpoint")
+    ours = content["throughtime"]
+    settings = config.check(ours["config"], config.TrainConfig)
+    tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
+    built = model(settings, {side: found.size for side, found in tokenizers.items()})
+    built.load_state_dict(
+        {name.removeprefix("model."): value for name, value in content["state_dict"].items() if name.startswith("model.")}
+    )
+    return Decodable(built.eval(), tokenizers, settings)
+
+
+def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
+    """The LightningModule around a fresh model."""
+    torch.manual_seed(settings.seed)
+    built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
+    about = checkpoint.about(settings, prepared)
+    if not isinstance(built, LanguageModel):
+        return TranslationTask(built, settings, about)
+    splits = {"train": "train", "val": "validation", "test": "test"}
+    facts = {short: prepared.facts["splits"][split] for short, split in splits.items()}
+    rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
+    return LanguageModelTask(built, settings, about, rates)
+
+
+def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDataModule:
+    """The loaders of a text or of pairs."""
+    if not config.reads_text(settings.data):
+        return PairModule(prepared, settings.batch, settings.seed)
+    chunk = settings.tbptt.chunk if isinstance(settings.tbptt, config.FixedChunks) else None
+    return StreamModule(prepared, settings.batch, chunk)
+
+
+def monitored(settings: config.TrainConfig) -> str:
+    """The metric that picks the best checkpoint, stops early and ranks a sweep."""
+    return f"val/{settings.trainer.early_stopping.monitor or 'loss'}"
+
+
+def trainer(
+    settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, progress: Progress, folder: Path, world: int
+) -> Trainer:
+    """Lightning's Trainer with this project's callbacks."""
+    choice = settings.trainer
+    clip = "norm" if choice.clip.norm is not None else "value"
+    # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
+    interval: dict[str, Any] = {"val_check_interval": choice.validate_every, "check_val_every_n_epoch": None}
+    return Trainer(
+        max_epochs=choice.epochs,
+        max_steps=choice.steps or -1,
+        max_time={"seconds": round(60 * choice.minutes)} if choice.minutes else None,
+        **(interval if choice.validate_every else {}),
+        accelerator=choice.accelerator,
+        devices=choice.devices,
+        strategy="ddp" if world > 1 else "auto",
+        precision=choice.precision,
+        gradient_clip_val=choice.clip.value if clip == "value" else choice.clip.norm,
+        gradient_clip_algorithm=clip,
+        callbacks=_callbacks(settings, prepared, tracker, progress, folder),
+        logger=tracker.loggers,
+        plugins=[checkpoint.WholeFiles()],
+        default_root_dir=folder,
+        log_every_n_steps=settings.log_every,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # would shuffle the columns; every rank owns its own
+        enable_progress_bar=progress.bar,
+        enable_model_summary=False,
+    )
+
+
+def _callbacks(
+    settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, progress: Progress, folder: Path
+) -> list[Callback]:
+    monitor, mode = monitored(settings), quality.direction(monitored(settings))
+    always = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": False}
+    callbacks = [
+        GradientNorms(settings.trainer.clip, settings.log_every),
+        Decoding(settings, prepared, tracker, folder / "samples"),
+        progress,
+        ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
+        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
+    ]
+    if settings.trainer.early_stopping.patience is not None:
+        callbacks.append(EarlyStopping(monitor, patience=settings.trainer.early_stopping.patience, mode=mode))
+    return callbacks

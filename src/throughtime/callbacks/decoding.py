@@ -1,0 +1,150 @@
+"""Decodes at the end of each validation: fixed examples to read, and the whole split for the metrics."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torch.distributed as dist
+
+from throughtime import config
+from throughtime.callbacks.tracking import Tracker
+from throughtime.data.pairs import open_pairs
+from throughtime.data.prepare import Prepared
+from throughtime.data.stream import open_stream
+from throughtime.data.tokenizer import Tokenizer, encode_known
+from throughtime.search import Hypothesis, Stepper, search, stepper_of
+from throughtime.train.quality import text_scores
+
+BATCH = 64  # rows decoded together
+
+Sample = dict[str, Any]
+
+
+class Decoding(lightning.Callback):
+    """Writes `samples/epoch=NNN.jsonl`, logs the table `samples`, and for pairs logs the text metrics.
+
+    Pairs are decoded by `search`; a language model continues its prompts by `search` and by `sampling`. Every search
+    draws from a generator of its own, so that decoding leaves the training's random numbers alone.
+    """
+
+    def __init__(self, settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, folder: Path):
+        self._settings, self._tracker, self._folder = settings, tracker, folder
+        self.samples: list[Sample] = []
+        self._examples: Prompts | Pairs = (
+            Prompts(settings, prepared) if config.reads_text(settings.data) else Pairs(settings, prepared)
+        )
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._decode(trainer, pl_module, "val")
+        if trainer.is_global_zero and self.samples:
+            self._write(trainer)
+
+    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._decode(trainer, pl_module, "test")
+
+    def _decode(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
+        self.samples, scores = self._examples.decoded(stepper_of(pl_module.model), split, trainer)
+        pl_module.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+
+    def _write(self, trainer: lightning.Trainer) -> None:
+        self._folder.mkdir(exist_ok=True)
+        at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        with (self._folder / f"epoch={trainer.current_epoch:03d}.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({**at, **sample}, ensure_ascii=False) + "\n" for sample in self.samples)
+        self._tracker.table("samples", [_row(sample) for sample in self.samples], trainer.global_step)
+
+
+class Pairs:
+    """Source sentences and their references."""
+
+    def __init__(self, settings: config.TrainConfig, prepared: Prepared):
+        self._settings, self._prepared = settings, prepared
+        self._tokenizer = prepared.tokenizers["target"]
+
+    def decoded(self, stepper: Stepper, split: str, trainer: lightning.Trainer) -> tuple[list[Sample], dict[str, float]]:
+        """The first examples of a split, and the metrics over all of it (or `decoding.sentences` of it)."""
+        name = {"val": "validation", "test": "test"}[split]
+        pairs = open_pairs(self._prepared.folder / name)
+        limit = self._settings.decoding.sentences
+        pairs = pairs.select(range(min(limit or len(pairs), len(pairs))))
+        results = self._search(stepper, pairs, trainer)
+        texts = [hypotheses[0]["text"] for hypotheses in results]
+        examples = range(min(self._settings.decoding.examples, len(pairs)))
+        samples = [_pair(pairs[place], results[place], self._settings.search.name) for place in examples]
+        return samples, text_scores(texts, pairs["target"][:])
+
+    def _search(self, stepper: Stepper, pairs: Any, trainer: lightning.Trainer) -> list[list[Sample]]:
+        """All pairs, shared among the ranks; sentences of about equal length side by side."""
+        lengths = pairs["source_length"][:]
+        mine = sorted(range(len(pairs)), key=lambda row: lengths[row])[trainer.global_rank :: trainer.world_size]
+        found: dict[int, list[Sample]] = {}
+        for start in range(0, len(mine), BATCH):
+            rows = mine[start : start + BATCH]
+            random = torch.Generator().manual_seed(self._settings.seed)
+            results = search(self._settings.search, stepper, pairs[rows]["source_ids"], random)
+            found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
+        everywhere = [found]
+        if trainer.world_size > 1:
+            everywhere = [{} for _ in range(trainer.world_size)]
+            dist.all_gather_object(everywhere, found)
+        whole = {row: hypotheses for part in everywhere for row, hypotheses in part.items()}
+        return [whole[row] for row in range(len(pairs))]
+
+
+class Prompts:
+    """Beginnings for a language model to continue: the user's, or places evenly spread over the evaluated text."""
+
+    def __init__(self, settings: config.TrainConfig, prepared: Prepared):
+        self._settings, self._tokenizer = settings, prepared.tokenizers["text"]
+        given = settings.decoding.prompts
+        self._prompts = self._spread(prepared) if given is None else self._encoded(given)
+
+    def _encoded(self, given: Sequence[str]) -> list[list[int]]:
+        return [encode_known(self._tokenizer, prompt, "decoding.prompts") for prompt in given]
+
+    def _spread(self, prepared: Prepared) -> list[list[int]]:
+        text = open_stream(prepared.folder / "validation.bin", self._tokenizer.size)
+        count, length = self._settings.decoding.examples, self._settings.decoding.prompt_length
+        starts = [place * len(text) // max(1, count) for place in range(count)]
+        return [text[start : start + length].astype(int).tolist() for start in starts]
+
+    def decoded(self, stepper: Stepper, split: str, trainer: lightning.Trainer) -> tuple[list[Sample], dict[str, float]]:
+        """Each prompt with its continuations; no metrics."""
+        if not self._prompts or not trainer.is_global_zero:
+            return [], {}
+        samples = []
+        for choice in (self._settings.search, self._settings.sampling):
+            random = torch.Generator().manual_seed(self._settings.seed)
+            results = search(choice, stepper, self._prompts, random)
+            for prompt, hypotheses in zip(self._prompts, results, strict=True):
+                text = self._tokenizer.decode(prompt)
+                found = describe(hypotheses, self._tokenizer)
+                samples.append({"search": choice.name, "prompt": text, "hypotheses": found})
+        return samples, {}
+
+
+def describe(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Sample]:
+    """Hypotheses as the plain data of sample files and of `decode.py`."""
+    return [
+        {
+            "text": tokenizer.decode(found.tokens),
+            "score": found.score,
+            "log_probability": found.log_probability,
+            "length": found.length,
+            "finished": found.finished,
+        }
+        for found in hypotheses
+    ]
+
+
+def _pair(pair: dict[str, Any], hypotheses: list[Sample], name: str) -> Sample:
+    return {"search": name, "source": pair["source"], "reference": pair["target"], "hypotheses": hypotheses}
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    """A sample as one row of a table, its best hypothesis only."""
+    best = sample["hypotheses"][0]
+    return {**{key: value for key, value in sample.items() if key != "hypotheses"}, "text": best["text"], "score": best["score"]}

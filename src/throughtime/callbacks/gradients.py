@@ -1,0 +1,48 @@
+"""Gradient norms: in total and per module, before clipping, and how often clipping acts. It only looks on."""
+
+from collections import defaultdict
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from throughtime import config
+
+
+class GradientNorms(lightning.Callback):
+    """Every `every` optimiser steps it logs the L2 norms of this step's gradients as `gradients/total` and
+    `gradients/<module>`, and as `gradients/clipped` the share of the steps since the last record that clipping changed."""
+
+    def __init__(self, clip: config.Clip, every: int):
+        self._clip, self._every = clip, every
+        self._clipped: list[Tensor] = []
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        gradients = {name: weight.grad for name, weight in pl_module.named_parameters() if weight.grad is not None}
+        total = torch.nn.utils.get_total_norm(gradients.values())
+        self._clipped.append(self._is_clipped(total, gradients))
+        if (trainer.global_step + 1) % self._every:
+            return
+        clipped = torch.stack(self._clipped).float().mean()
+        self._clipped.clear()
+        norms = {f"gradients/{module}": norm for module, norm in module_norms(gradients).items()}
+        record = {"gradients/total": total, "gradients/clipped": clipped, **norms}
+        for logger in trainer.loggers:
+            logger.log_metrics({name: float(value) for name, value in record.items()}, step=trainer.global_step)
+
+    def _is_clipped(self, total: Tensor, gradients: dict[str, Tensor]) -> Tensor:
+        if self._clip.norm is not None:
+            return total > self._clip.norm
+        if self._clip.value is not None:
+            return torch.stack([gradient.abs().max() for gradient in gradients.values()]).max() > self._clip.value
+        return torch.zeros_like(total, dtype=torch.bool)
+
+
+def module_norms(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The norm over each module's own weights; the cells of a layer count as that layer."""
+    by_module: defaultdict[str, list[Tensor]] = defaultdict(list)
+    for name, gradient in gradients.items():
+        by_module[name.removeprefix("model.").rpartition(".")[0].partition(".cells")[0]].append(gradient)
+    return {module: nn.utils.get_total_norm(parts) for module, parts in by_module.items()}

@@ -1,0 +1,52 @@
+"""What a person sees while a run goes on: Lightning's bar on a terminal, and a line per validation anywhere."""
+
+import sys
+import time
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+
+SHOWN = ("loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate")
+
+
+class Progress(RichProgressBar):
+    """The bar, the line after each validation, and the measures that the run's record needs.
+
+    `history`: the metrics at each validation, with `epoch` and `step`; `seconds`: time spent in training steps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+        self.bar = sys.stdout.isatty()
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._started: float | None = None
+        self._console = Console(highlight=False)
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        super().on_train_batch_start(*arguments)
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def pause(self) -> None:
+        """Stops the clock until the next training step."""
+        if self._started is not None:
+            self.seconds += time.perf_counter() - self._started
+            self._started = None
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        super().on_validation_start(trainer, pl_module)
+        self.pause()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        super().on_validation_end(trainer, pl_module)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self.history.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        if trainer.is_global_zero:
+            loss = trainer.callback_metrics.get("train/loss")
+            shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
+            shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]
+            rate = f"{pl_module.tokens_seen / self.seconds:,.0f} tokens/s" if self.seconds else ""
+            self._console.print(f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}")

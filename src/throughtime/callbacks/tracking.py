@@ -1,0 +1,105 @@
+"""Where a run is recorded while it goes on: always `metrics.csv`, and W&B where asked. The only user of `wandb`."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from throughtime import config
+
+
+class Tracker:
+    """The loggers of a run, a place for tables, and a proper end."""
+
+    def __init__(self, folder: Path):
+        self.loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
+
+    def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
+        """Shows rows with equal keys."""
+
+    def finish(self, failed: bool) -> None:
+        """Ends the run, as failed or as done."""
+
+
+class CsvTracker(Tracker):
+    """Tables go into `<name>.csv` beside the metrics."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self._folder = folder
+
+    def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
+        path = self._folder / f"{name}.csv"
+        fresh = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["step", *rows[0]])
+            if fresh:
+                writer.writeheader()
+            writer.writerows({"step": step, **row} for row in rows)
+
+
+class WandbTracker(Tracker):
+    """A W&B run of its own, finished by its exit state."""
+
+    def __init__(self, folder: Path, choice: config.WandbTracking, run: config.Run, settings: dict[str, Any]):
+        import wandb
+
+        super().__init__(folder)
+        mode = _mode(choice)
+        print(f"W&B: {mode} run {run.name} in project {choice.project}" + _hint(mode), flush=True)
+        try:
+            self._run = wandb.init(
+                project=choice.project,
+                name=run.name,
+                group=run.group,
+                tags=run.tags,
+                dir=folder,
+                mode=mode,
+                config=settings,
+                reinit="create_new",
+                settings=wandb.Settings(silent=True),
+            )
+        except wandb.errors.Error as error:
+            raise config.wrong("tracking.mode", choice.mode, f"online only where W&B answers ({error})") from error
+        self.loggers.append(WandbLogger(experiment=self._run))
+
+    def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
+        import wandb
+
+        columns = list(rows[0])
+        shown = wandb.Table(columns, [[row[column] for column in columns] for row in rows])
+        self._run.log({name: shown, "trainer/global_step": step})
+
+    def finish(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+def _mode(choice: config.WandbTracking) -> Any:
+    """`auto` follows WANDB_MODE, else whether a login exists."""
+    import wandb
+
+    asked = os.environ.get("WANDB_MODE", "auto") if choice.mode == "auto" else choice.mode
+    if asked in ("offline", "disabled"):
+        return asked
+    login = wandb.login(prompt=False, verify=False)
+    if asked == "online" and not login:
+        allowed = "auto or offline where no W&B login exists (`wandb login` makes one)"
+        raise config.wrong("tracking.mode", choice.mode, allowed)
+    return "online" if login else "offline"
+
+
+def _hint(mode: str) -> str:
+    return " (`wandb sync` uploads it, `wandb leet` shows it)" if mode == "offline" else ""
+
+
+def open_tracker(choice: config.Tracking, run: config.Run, settings: dict[str, Any], folder: Path) -> Tracker:
+    """The tracker of `tracking=`.
+
+    Raises:
+        Mistake: `tracking.mode=online` without a login or an answer.
+    """
+    if isinstance(choice, config.WandbTracking):
+        return WandbTracker(folder, choice, run, settings)
+    return CsvTracker(folder) if choice.name == "csv" else Tracker(folder)

@@ -1,0 +1,145 @@
+"""From the command line to plain settings, by Hydra; every slip is told in one sentence before a job starts."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from throughtime import config
+
+_BESIDE = Path(__file__).parent / "conf"  # in a wheel; in a checkout the folder lies at the top
+CONF = str((_BESIDE if _BESIDE.is_dir() else Path(__file__).parents[2] / "conf").resolve())
+WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Ends the program with a mistake's sentence and exit code 2."""
+    try:
+        yield
+    except config.Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {os_sentence(error)}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def os_sentence(error: OSError) -> str:
+    """What the operating system refused, as one sentence."""
+    return f"{error.filename or 'a file'} can't be used: {error.strerror or error}."
+
+
+def settings(values: DictConfig) -> dict[str, Any]:
+    """The composed config as plain dicts and lists, interpolations resolved."""
+    plain = OmegaConf.to_container(values, resolve=True)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:
+    """Checks a command line as a whole: every choice, every key, every value, for every job of a sweep.
+
+    Raises:
+        Mistake: the first slip found.
+    """
+    if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
+        return
+    overrides = [_parsed(text) for text in _overrides(arguments)]
+    sweeping = bool({"-m", "--multirun"} & set(arguments))
+    with initialize_config_dir(CONF, version_base="1.3"):
+        for override in overrides:
+            _refuse_unknown_choice(override)
+            if override.is_sweep_override() and not sweeping:
+                raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+        _refuse_unknown_keys(program, overrides)
+        for job in islice(_jobs(overrides), COMBINATIONS):
+            config.check(settings(_composed(program, job)), schema)
+
+
+def _overrides(arguments: Sequence[str]) -> list[str]:
+    """The arguments that are not flags of Hydra or their values."""
+    flagged = [place + 1 for place, argument in enumerate(arguments) if argument in WITH_VALUE]
+    return [text for place, text in enumerate(arguments) if not text.startswith("-") and place not in flagged]
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        quoted = f"'{text.partition('=')[0]}=\"...\"'"
+        raise config.Mistake(
+            f"{text} can't be read: allowed is setting=value, with quotes {quoted} around a value that holds = , or brackets."
+        ) from error
+
+
+def _composed(program: str, overrides: list[str]) -> DictConfig:
+    try:
+        return compose(program, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise config.Mistake(f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}.") from error
+
+
+def _groups() -> dict[str, list[str]]:
+    """The groups under conf/ and their choices."""
+    folders = sorted(folder for folder in Path(CONF).iterdir() if folder.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
+def _values(override: Override) -> list[str]:
+    """The values of an override as they stand, one unless it sweeps."""
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.input_line.partition("=")[2] if override.input_line else ""]  # type: ignore[union-attr]
+
+
+def _refuse_unknown_choice(override: Override) -> None:
+    choices = _groups().get(override.key_or_group)
+    if choices is None or override.is_delete():
+        return
+    for value in _values(override):
+        if value not in choices and not (value in ("null", "") and override.key_or_group == "experiment"):
+            allowed = ", ".join(choices) + config.nearest(value, choices)
+            raise config.wrong(override.key_or_group, value, allowed)
+
+
+def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
+    """Refuses keys that the chosen groups do not have; each combination of choices is looked at."""
+    groups = _groups()
+    choices = [override for override in overrides if override.key_or_group in groups]
+    for chosen in islice(_jobs(choices), COMBINATIONS):
+        known = _keys(settings(_composed(program, chosen)))
+        for override in overrides:
+            key = override.key_or_group
+            if key.split(".")[0] != "hydra" and key not in known and key not in groups:
+                raise config.Mistake(f"{key} is no setting{config.nearest(key, [*known, *groups]) or '; --cfg job lists all.'}")
+
+
+def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += _keys(value, f"{prefix}{key}.")
+    return found
+
+
+def _jobs(overrides: list[Override]) -> Iterator[list[str]]:
+    """The override lists of all jobs; intervals, which only some sweepers know, are left at their default."""
+    axes = []
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            continue
+        package = f"@{override.package}" if override.package else ""
+        sweep = override.is_sweep_override()
+        axes.append([f"{override.key_or_group}{package}={value}" for value in _values(override)] if sweep else [override.input_line])
+    return (list(job) for job in product(*axes))  # type: ignore[arg-type]

@@ -1,0 +1,42 @@
+"""The optimiser of `optim=` and the schedule of `schedule=`."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from throughtime import config
+
+
+def optimizer(choice: config.Optim, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's own optimiser with the chosen settings."""
+    if isinstance(choice, config.Sgd):
+        return torch.optim.SGD(parameters, choice.lr, choice.momentum, weight_decay=choice.weight_decay)
+    kind = torch.optim.AdamW if choice.name == "adamw" else torch.optim.Adam
+    return kind(parameters, choice.lr, (choice.betas[0], choice.betas[1]), weight_decay=choice.weight_decay)
+
+
+def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:
+    """Lightning's description of the schedule over a run of `steps`; None for a constant rate."""
+    match choice:
+        case config.Constant():
+            return None
+        case config.Cosine():
+            rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps, choice))
+            return {"scheduler": rate, "interval": "step"}
+        case config.Plateau():
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=choice.factor, patience=choice.patience, threshold=0.0
+            )
+            return {"scheduler": plateau, "interval": "epoch", "monitor": "val/loss"}
+
+
+def cosine(step: int, steps: int, choice: config.Cosine) -> float:
+    """The share of the peak rate: linear to 1 over the warm-up, then half a cosine down to the floor (Loshchilov and
+    Hutter 2017)."""
+    if step < choice.warmup:
+        return (step + 1) / (choice.warmup + 1)
+    done = min(1.0, (step - choice.warmup) / max(1, steps - choice.warmup))
+    return choice.floor + (1 - choice.floor) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,153 @@
+"""The LightningModules: one training step of either model, the carried state, and what a checkpoint needs."""
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import lightning
+import torch
+import torch.distributed as dist
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from throughtime import config
+from throughtime.data.batch import PairBatch, TextChunk
+from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.state import State, detach
+from throughtime.train import optim
+from throughtime.train.loss import per_token, token_loss
+
+
+class Task(lightning.LightningModule):
+    """What both models' tasks share.
+
+    `about` is the plain data that makes a checkpoint stand on its own (`train/checkpoint.py`).
+    """
+
+    def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
+        super().__init__()
+        self.model, self._settings, self._about = model, settings, about
+        self.losses = nn.ModuleDict({split: MeanMetric() for split in ("train", "val", "test")})
+        self.losses["train"].persistent(True)
+        self.tokens_seen = 0
+        self.carried: dict[str, State] = {}
+        self._restored: dict[str, Any] | None = None
+
+    @abstractmethod
+    def logits(self, batch: Any, split: str) -> Tensor:
+        """(batch, time, vocabulary), state carried where the model carries one."""
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        total, count = self._loss(batch, "train")
+        self.tokens_seen += int(count)
+        self.log("train/loss", total.detach() / count, prog_bar=True)
+        return per_token(total, count)
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        self._loss(batch, "val")
+
+    def test_step(self, batch: Any, _: int) -> None:
+        self._loss(batch, "test")
+
+    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor]:
+        total, count = token_loss(self.logits(batch, split), batch.targets)
+        self.losses[split].update(total.detach() / count, count)
+        return total, count
+
+    def on_train_epoch_start(self) -> None:
+        if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
+            self.losses["train"].reset()
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss_epoch", self.losses["train"].compute())
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_losses("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_losses("test")
+
+    def _log_losses(self, split: str) -> None:
+        loss = float(self.losses[split].compute())
+        self.losses[split].reset()
+        self.log_dict({f"{split}/{name}": value for name, value in self.measures(loss, split).items()})
+
+    def measures(self, loss: float, split: str) -> dict[str, float]:
+        """What the mean loss in nats per token means in other units."""
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = optim.optimizer(self._settings.optim, self.model.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = optim.schedule(self._settings.schedule, optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else {"optimizer": optimizer}  # type: ignore[typeddict-item, return-value]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        here = {"carried": self.carried.get("train"), "random": torch.get_rng_state(), "tokens": self.tokens_seen}
+        if torch.cuda.is_available():
+            here["cuda_random"] = torch.cuda.get_rng_state()
+        checkpoint["throughtime"] = {**self._about, "ranks": _from_all_ranks(here)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        ranks = checkpoint["throughtime"]["ranks"]
+        if len(ranks) == self.trainer.world_size:
+            self._restored = ranks[self.global_rank]
+
+    def on_train_start(self) -> None:
+        if self._restored is None:
+            return
+        self.tokens_seen = self._restored["tokens"]
+        if self._restored["carried"] is not None:
+            self.carried["train"] = lightning.fabric.utilities.move_data_to_device(self._restored["carried"], self.device)
+        torch.set_rng_state(self._restored["random"].cpu())
+        if "cuda_random" in self._restored and self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._restored["cuda_random"].cpu())
+
+
+class LanguageModelTask(Task):
+    """Stateful truncated BPTT: one chunk is one batch, the state of the last chunk is carried in, without its gradient.
+
+    Training and evaluation carry their own states. `tokens_per_character` gives bits per character.
+    """
+
+    model: LanguageModel
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: config.TrainConfig,
+        about: dict[str, Any],
+        tokens_per_character: dict[str, float],
+    ):
+        super().__init__(model, settings, about)
+        self._tokens_per_character = tokens_per_character
+
+    def logits(self, batch: TextChunk, split: str) -> Tensor:
+        logits, state = self.model(batch.tokens, None if batch.first else self.carried[split])
+        self.carried[split] = detach(state)
+        return logits
+
+    def measures(self, loss: float, split: str) -> dict[str, float]:
+        bits = loss / math.log(2)
+        characters = {"bits_per_character": bits * self._tokens_per_character[split]}
+        return {**super().measures(loss, split), "bits_per_token": bits, **characters}
+
+
+class TranslationTask(Task):
+    """Teacher forcing; the decoder's gradient through time is cut every `chunk` target steps."""
+
+    model: EncoderDecoder
+
+    def logits(self, batch: PairBatch, split: str) -> Tensor:
+        chunk = self._settings.tbptt.chunk if isinstance(self._settings.tbptt, config.FixedChunks) else None
+        logits: Tensor = self.model(batch.source, batch.source_lengths, batch.tokens, chunk if self.training else None)
+        return logits
+
+
+def _from_all_ranks(value: Any) -> list[Any]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    gathered = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
