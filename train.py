@@ -1,5 +1,6 @@
 """Trains one model, or with -m a sweep of them: `python train.py --help`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,14 +18,14 @@ def job(values: DictConfig) -> float:
     """One run; returns the metric that ranks it, which a sweeper may minimise."""
     from throughtime.run import training
 
-    folder, mode = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode
-    if mode == RunMode.MULTIRUN:
-        return training.sweep_job(compose.settings(values), folder)
+    chosen = HydraConfig.get()
+    start = training.sweep_job if chosen.mode == RunMode.MULTIRUN else training.run
     with compose.one_sentence():
-        return training.run(compose.settings(values), folder)
+        return start(compose.settings(values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
         compose.preflight("train", TrainConfig, sys.argv[1:])
         job()

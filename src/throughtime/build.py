@@ -1,12 +1,13 @@
 """Config -> objects: the only place that knows every layer."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import nn
 
 from throughtime import config
@@ -157,7 +158,7 @@ def trainer(
         log_every_n_steps=settings.log_every,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # would shuffle the columns; every rank owns its own
-        enable_progress_bar=progress.bar,
+        enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
     )
 
@@ -174,6 +175,25 @@ def _callbacks(
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
     ]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(leave=False))
     if settings.trainer.early_stopping.patience is not None:
         callbacks.append(EarlyStopping(monitor, patience=settings.trainer.early_stopping.patience, mode=mode))
     return callbacks
+
+
+def device(accelerator: str) -> torch.device:
+    """The device of `accelerator=` for decoding."""
+    refuse_absent(accelerator, 1, "accelerator")
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = next(name for name in there if there[name]) if accelerator == "auto" else accelerator
+    return torch.device("cuda" if chosen == "gpu" else chosen)
+
+
+def refuse_absent(accelerator: str, devices: int, setting: str) -> None:
+    """Refuses an accelerator, or more of its devices, than this machine has."""
+    there = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if accelerator in there and not there[accelerator]:
+        raise config.wrong(setting, accelerator, "auto or cpu on this machine, which has no such device")
+    if accelerator in there and devices > there[accelerator]:
+        raise config.wrong(setting.replace("accelerator", "devices"), devices, f"at most the {there[accelerator]} of this machine")

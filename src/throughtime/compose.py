@@ -1,5 +1,6 @@
 """From the command line to plain settings, by Hydra; every slip is told in one sentence before a job starts."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ def one_sentence() -> Iterator[None]:
     except config.Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         print(f"error: {os_sentence(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -56,14 +60,13 @@ def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:
         return
     overrides = [_parsed(text) for text in _overrides(arguments)]
     sweeping = bool({"-m", "--multirun"} & set(arguments))
-    with initialize_config_dir(CONF, version_base="1.3"):
-        for override in overrides:
-            _refuse_unknown_choice(override)
-            if override.is_sweep_override() and not sweeping:
-                raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
-        _refuse_unknown_keys(program, overrides)
-        for job in islice(_jobs(overrides), COMBINATIONS):
-            config.check(settings(_composed(program, job)), schema)
+    for override in overrides:
+        _refuse_unknown_choice(override)
+        if override.is_sweep_override() and not sweeping:
+            raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+    _refuse_unknown_keys(program, overrides)
+    for job in islice(_jobs(overrides), COMBINATIONS):
+        config.check(composed(program, job), schema)
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:
@@ -82,9 +85,11 @@ def _parsed(text: str) -> Override:
         ) from error
 
 
-def _composed(program: str, overrides: list[str]) -> DictConfig:
+def composed(program: str, overrides: list[str]) -> dict[str, Any]:
+    """The settings of `program` (train or decode) under the overrides, unchecked."""
     try:
-        return compose(program, overrides)
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return settings(compose(program, overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}.") from error
 
@@ -117,7 +122,7 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
     groups = _groups()
     choices = [override for override in overrides if override.key_or_group in groups]
     for chosen in islice(_jobs(choices), COMBINATIONS):
-        known = _keys(settings(_composed(program, chosen)))
+        known = _keys(composed(program, chosen))
         for override in overrides:
             key = override.key_or_group
             if key.split(".")[0] != "hydra" and key not in known and key not in groups:

@@ -1,32 +1,27 @@
-"""What a person sees while a run goes on: Lightning's bar on a terminal, and a line per validation anywhere."""
+"""What a person sees while a run goes on, beside Lightning's bar: a line per validation."""
 
-import sys
 import time
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
 SHOWN = ("loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate")
 
 
-class Progress(RichProgressBar):
-    """The bar, the line after each validation, and the measures that the run's record needs.
+class Progress(lightning.Callback):
+    """The line after each validation, and the measures that the run's record needs.
 
     `history`: the metrics at each validation, with `epoch` and `step`; `seconds`: time spent in training steps.
     """
 
     def __init__(self) -> None:
-        super().__init__(leave=False)
-        self.bar = sys.stdout.isatty()
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._started: float | None = None
         self._console = Console(highlight=False)
 
     def on_train_batch_start(self, *arguments: Any) -> None:
-        super().on_train_batch_start(*arguments)
         if self._started is None:
             self._started = time.perf_counter()
 
@@ -37,11 +32,9 @@ class Progress(RichProgressBar):
             self._started = None
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        super().on_validation_start(trainer, pl_module)
         self.pause()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        super().on_validation_end(trainer, pl_module)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         self.history.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         if trainer.is_global_zero:

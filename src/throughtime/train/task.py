@@ -28,8 +28,8 @@ class Task(lightning.LightningModule):
     def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
         super().__init__()
         self.model, self._settings, self._about = model, settings, about
-        self.losses = nn.ModuleDict({split: MeanMetric() for split in ("train", "val", "test")})
-        self.losses["train"].persistent(True)
+        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("train", "val", "test")})
+        self.losses["train_loss"].persistent(True)
         self.tokens_seen = 0
         self.carried: dict[str, State] = {}
         self._restored: dict[str, Any] | None = None
@@ -52,15 +52,15 @@ class Task(lightning.LightningModule):
 
     def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor]:
         total, count = token_loss(self.logits(batch, split), batch.targets)
-        self.losses[split].update(total.detach() / count, count)
+        self.losses[f"{split}_loss"].update(total.detach() / count, count)
         return total, count
 
     def on_train_epoch_start(self) -> None:
         if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
-            self.losses["train"].reset()
+            self.losses["train_loss"].reset()
 
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss_epoch", self.losses["train"].compute())
+        self.log("train/loss_epoch", self.losses["train_loss"].compute())
 
     def on_validation_epoch_end(self) -> None:
         self._log_losses("val")
@@ -69,8 +69,8 @@ class Task(lightning.LightningModule):
         self._log_losses("test")
 
     def _log_losses(self, split: str) -> None:
-        loss = float(self.losses[split].compute())
-        self.losses[split].reset()
+        loss = float(self.losses[f"{split}_loss"].compute())
+        self.losses[f"{split}_loss"].reset()
         self.log_dict({f"{split}/{name}": value for name, value in self.measures(loss, split).items()})
 
     def measures(self, loss: float, split: str) -> dict[str, float]:

@@ -1,0 +1,26 @@
+"""Decodes text lines with a checkpoint: `python decode.py --help`."""
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from throughtime import compose
+from throughtime.config import DecodeConfig, check
+
+
+@hydra.main(config_path=compose.CONF, config_name="decode", version_base="1.3")
+def main(values: DictConfig) -> None:
+    """One decoding job."""
+    from throughtime.run.decoding import decode
+
+    with compose.one_sentence():
+        decode(check(compose.settings(values), DecodeConfig))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
+    with compose.one_sentence():
+        compose.preflight("decode", DecodeConfig, sys.argv[1:])
+        main()

@@ -1,0 +1,82 @@
+"""What a run leaves beside its checkpoints: `config.yaml` and `summary.json` (docs/outputs.md lists the keys)."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import throughtime
+from throughtime import config
+
+LIBRARIES = ("torch", "lightning", "hydra-core", "wandb", "torchmetrics", "datasets", "tokenizers", "sacrebleu", "num2words")
+
+
+class Record:
+    """The record of one run, on disk from its first moment, so that a killed run is seen too."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]):
+        self.folder, self._started = folder, time.monotonic()
+        self.facts = {
+            "state": "running",
+            "error": None,
+            "folder": str(folder),
+            **facts,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+
+    @classmethod
+    def begin(cls, settings: config.TrainConfig, folder: Path, overrides: list[str]) -> "Record":
+        """Opens the record.
+
+        Raises:
+            Mistake: the folder holds a run already.
+        """
+        if (folder / "summary.json").exists():
+            raise config.wrong("hydra.run.dir", folder, "a folder without a run in it")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.plain(settings), sort_keys=False, allow_unicode=True))
+        record = cls(folder, {"name": settings.run.name, "group": settings.run.group, "overrides": overrides})
+        record.write({})
+        return record
+
+    @classmethod
+    def reopen(cls, folder: Path) -> "Record":
+        """The record that another process of this run opened."""
+        return cls(folder, json.loads((folder / "summary.json").read_text()))
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Adds facts and writes the whole summary anew."""
+        self.facts |= {**facts, "wall_seconds": round(time.monotonic() - self._started, 3), **peak_memory()}
+        fresh = self.folder / "summary.json.writing"
+        fresh.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
+        os.replace(fresh, self.folder / "summary.json")
+
+    def fail(self, error: BaseException) -> None:
+        """The run ends by an error; an interruption counts as stopped."""
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        self.write({"state": "stopped" if stopped else "failed", "error": f"{error or type(error).__name__}"})
+
+
+def versions() -> dict[str, str]:
+    """Of this project, Python and the libraries that shape a result."""
+    found = {name: version(name) for name in LIBRARIES}
+    return {"throughtime": throughtime.__version__, "python": platform.python_version(), **found}
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory that this process, and its GPU, has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return peak

@@ -1,0 +1,69 @@
+"""What a run prints before and after training."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from throughtime import config
+from throughtime.data.prepare import Prepared
+from throughtime.run.record import Record
+from throughtime.train.task import Task
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, trainer: Any) -> None:
+    """One line each for the corpus and the model."""
+    if not trainer.is_global_zero:
+        return
+    unit = "tokens" if config.reads_text(settings.data) else "pairs"
+    counts = ", ".join(f"{fact[unit]:,} {split}" for split, fact in prepared.facts["splits"].items())
+    vocabulary = ", ".join(f"{side} {size:,}" for side, size in prepared.facts["vocabulary"].items())
+    _console.print(f"data   {settings.data.name}: {unit} {counts}; {settings.tokenizer.name} vocabulary {vocabulary}")
+    shape, parameters = settings.model, sum(weight.numel() for weight in task.model.parameters())
+    _console.print(
+        f"model  {shape.name}: {shape.depth} x {settings.cell.name}({shape.hidden}), {parameters:,} parameters,"
+        f" {trainer.precision_plugin.precision} on {task.device if trainer.world_size == 1 else trainer.world_size}"
+    )
+
+
+def closing(record: Record, samples: list[dict[str, Any]]) -> None:
+    """The last validation's samples, the final metrics, where everything lies, and how to decode."""
+    facts = record.facts
+    _console.print(_samples(samples))
+    for split in ("val", "test"):
+        shown = {name: value for name, value in facts.items() if name.startswith(f"{split}/")}
+        _console.print("  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+    checkpoint = _short(Path(facts["checkpoints"]["best"]))
+    _console.print(f"checkpoint  {checkpoint}")
+    _console.print(f"samples     {_short(record.folder / 'samples')}")
+    _console.print(f"record      {_short(record.folder / 'summary.json')}")
+    _console.print(f"decode      {decode_line(checkpoint, samples)}")
+
+
+def decode_line(checkpoint: Path, samples: list[dict[str, Any]]) -> str:
+    """A shell line that decodes the first sample's source again."""
+    text = (samples[0].get("source") or samples[0].get("prompt", "")) if samples else ""
+    program = _short(Path(sys.argv[0]).resolve().parent / "decode.py")
+    return f"echo {shlex.quote(text)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}"
+
+
+def _samples(samples: list[dict[str, Any]]) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    heads = [key for key in ("search", "prompt", "source", "reference") if samples and key in samples[0]]
+    for head in [*heads, "decoded"]:
+        table.add_column(head, overflow="fold")
+    for sample in samples:
+        table.add_row(*(str(sample[head]) for head in heads), sample["hypotheses"][0]["text"])
+    return table
+
+
+def _short(path: Path) -> Path:
+    """Relative to where the user stands, if it lies below."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute

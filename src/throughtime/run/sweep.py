@@ -1,0 +1,79 @@
+"""The end of a sweep: all jobs ranked in a table, in `sweep.csv` and in `sweep.json`."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from rich.console import Console
+from rich.table import Table
+
+LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
+
+
+class Ranking(Callback):
+    """Hydra calls it once the last job has ended; a sweep with a failed job ends with exit code 1."""
+
+    def on_multirun_end(self, config: Any, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        jobs = ranked(folder)
+        write(folder, jobs)
+        show(folder, jobs)
+        if any(job["state"] != "done" for job in jobs):
+            sys.exit(1)
+
+
+def ranked(folder: Path) -> list[dict[str, Any]]:
+    """The summaries of a sweep's jobs, best first, failed ones last; each with `job` and `rank` (none if it failed)."""
+    folders = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    jobs = [{"job": int(path.name), **_summary(path)} for path in folders]
+    done = [job for job in jobs if job["state"] == "done"]
+    done.sort(key=lambda job: job["objective"], reverse=bool(done) and _higher_wins(done[0]["monitor"]))
+    others = [{"rank": None, **job} for job in jobs if job["state"] != "done"]
+    return [{"rank": rank, **job} for rank, job in enumerate(done, start=1)] + others
+
+
+def _higher_wins(monitor: str) -> bool:
+    from throughtime.train.quality import direction
+
+    return direction(monitor) == "max"
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else LOST
+
+
+def write(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    """`sweep.json` holds the summaries whole, `sweep.csv` one row a job with its overrides and metrics as columns."""
+    (folder / "sweep.json").write_text(json.dumps({"jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
+    rows = [_row(job) for job in jobs]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _row(job: dict[str, Any]) -> dict[str, Any]:
+    choices = dict(override.split("=", 1) for override in job["overrides"] if "=" in override)
+    facts = ("objective", "monitor", "best_epoch", "tokens_per_second", "wall_seconds", "error")
+    metrics = {name: value for name, value in job.items() if name.startswith(("val/", "test/"))}
+    head = {name: job[name] for name in ("rank", "job", "state")}
+    return {**head, **choices, **{name: job.get(name) for name in facts}, **metrics}
+
+
+def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    """The ranking on the terminal."""
+    console = Console(highlight=False)
+    table = Table(title=f"{len(jobs)} jobs by {next((job['monitor'] for job in jobs if 'monitor' in job), 'objective')}")
+    for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
+        table.add_column(column)
+    for job in jobs:
+        result = f"{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
+        cells = (job["rank"] or "-", job["job"], " ".join(job["overrides"]), result)
+        table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))
+    console.print(table)
+    console.print(f"ranking  {folder / 'sweep.csv'}", soft_wrap=True)

@@ -1,0 +1,149 @@
+"""One training run: corpus -> model -> fit -> test -> record."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from throughtime import build, config
+from throughtime.callbacks.progress import Progress
+from throughtime.callbacks.tracking import Tracker, open_tracker
+from throughtime.data.prepare import Prepared, prepare
+from throughtime.run import launch, report
+from throughtime.run.record import Record
+from throughtime.train import checkpoint
+from throughtime.train.quality import direction
+from throughtime.train.task import Task
+
+
+def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
+    """Trains by the composed settings into `folder` and returns the best value of the monitored metric.
+
+    Raises:
+        Mistake: a setting that does not fit; whatever else fails is recorded in `summary.json` too, and raised.
+    """
+    settings = config.check(values, config.TrainConfig)
+    build.refuse_absent(settings.trainer.accelerator, settings.trainer.devices, "trainer.accelerator")
+    record = Record.begin(settings, folder, overrides)
+    try:
+        if settings.trainer.devices > 1 and not launch.inside():
+            prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
+            return launch.processes(settings.trainer.devices, folder)
+        return fit(settings, record)
+    except BaseException as error:
+        record.fail(error)
+        raise
+
+
+def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
+    """A run of a sweep: grouped under the sweep's name; a failure is told and recorded, and leaves the others running."""
+    run_settings = values["run"]
+    run_settings["group"] = run_settings["group"] or folder.parent.name
+    run_settings["name"] = f"{run_settings['name']}-{folder.name}"
+    print(f"job {folder.name}: {' '.join(overrides)}", flush=True)
+    try:
+        return run(values, folder, overrides)
+    except (config.Mistake, OSError) as error:
+        print(f"job {folder.name} failed: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        print(f"job {folder.name} failed:", file=sys.stderr)
+        traceback.print_exc()
+    monitor = values["trainer"]["early_stopping"]["monitor"] or "loss"
+    return float("-inf") if direction(monitor) == "max" else float("inf")
+
+
+def fit(settings: config.TrainConfig, record: Record) -> float:
+    """The run itself, in this process (one of several under DDP)."""
+    _quiet()
+    start = resumed(settings)
+    prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
+    if start is not None:
+        _refuse_other_model(settings, prepared, start)
+    task, progress = build.task(settings, prepared), Progress()
+    tracker = _tracker(settings, record.folder)
+    finished = False
+    try:
+        trainer = build.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
+        data = build.datamodule(settings, prepared)
+        report.opening(settings, prepared, task, trainer)
+        trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
+        facts = _conclude(trainer, task, data, progress, settings)
+        finished = True
+    finally:
+        tracker.finish(failed=not finished)
+    if trainer.is_global_zero:
+        record.write({"state": "done", "resumed_from": start and str(start), "data": prepared.facts, **facts})
+        report.closing(record, _decoding(trainer).samples)
+    return float(facts["objective"])
+
+
+def resumed(settings: config.TrainConfig) -> Path | None:
+    """The checkpoint of `resume=`."""
+    return None if settings.resume is None else checkpoint.find(settings.resume, settings.outputs, "resume", "last")
+
+
+def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:
+    if launch.rank():
+        return Tracker(folder)
+    return open_tracker(settings.tracking, settings.run, config.plain(settings), folder)
+
+
+def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings: config.TrainConfig) -> dict[str, Any]:
+    """Validates what was trained since the last validation, tests the best checkpoint, and gathers the record's facts."""
+    progress.pause()
+    fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
+    best, last = trainer.checkpoint_callbacks
+    if not progress.history or progress.history[-1]["step"] != trainer.global_step:
+        trainer.validate(task, datamodule=data, verbose=False)
+        trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
+    samples = _decoding(trainer).samples
+    chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
+    trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
+    _decoding(trainer).samples = samples
+    metric = build.monitored(settings)
+    pick = max if direction(metric) == "max" else min
+    top = pick(progress.history, key=lambda at: at.get(metric, float("inf")))
+    return {
+        "monitor": metric,
+        "objective": top[metric],
+        "best_epoch": int(top["epoch"]),
+        **fitted,
+        "tokens_per_second": round(task.tokens_seen / progress.seconds, 1) if progress.seconds else None,
+        "parameters": sum(weight.numel() for weight in task.model.parameters()),
+        "checkpoints": {"best": chosen, "last": str(Path(last.dirpath) / "last.ckpt")},
+        **{name: value for name, value in top.items() if name.startswith("val/")},
+        **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")},
+    }
+
+
+def _decoding(trainer: Any) -> Any:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, build.Decoding))
+
+
+def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, start: Path) -> None:
+    """A resumed run goes on with the model and vocabulary it began with."""
+    ours = checkpoint.read(start, "resume")["throughtime"]
+    now = checkpoint.about(settings, prepared)
+    for group in ("data", "tokenizer", "model", "cell", "context", "optim"):
+        for key, value in now["config"][group].items():
+            before = ours["config"][group].get(key)
+            if value != before and not (group == "optim" and key != "name"):
+                raise config.wrong(f"{group}.{key}", value, f"{before}, as in the checkpoint resume={start}")
+    if ours["tokenizers"] != now["tokenizers"]:
+        raise config.wrong("resume", start, "a checkpoint of the same vocabulary, and the data has changed since")
+
+
+def _quiet() -> None:
+    """Leaves out Lightning's notes that tell a user of this project nothing."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    for note in ("does not have many workers", "LeafSpec", "Checkpoint directory", "Experiment logs directory"):
+        warnings.filterwarnings("ignore", f".*{note}.*")
+    warnings.filterwarnings("ignore", ".*lr_scheduler.step.*", UserWarning)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    torch.set_float32_matmul_precision("high")

@@ -1,0 +1,94 @@
+"""The layers of docs/architecture.md: each imports only from those above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "src" / "throughtime"
+LAYERS = [
+    ["config"],
+    ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
+    ["data.corpus", "data.batch", "search.score"],
+    ["nn.cells", "nn.dropout", "nn.attention"],
+    ["nn.recurrence"],
+    ["nn.stack"],
+    ["nn.encoder"],
+    ["nn.decoder"],
+    ["nn.models"],
+    ["search.stepper"],
+    ["search.sample", "search.beam"],
+    ["search"],
+    ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality"],
+    ["data.prepare"],
+    ["data.datamodule", "train.task", "train.checkpoint"],
+    ["callbacks.tracking", "callbacks.gradients", "callbacks.progress"],
+    ["callbacks.decoding"],
+    ["build"],
+    ["run.record", "run.launch", "run.sweep"],
+    ["run.report"],
+    ["run.decoding", "run.training"],
+    ["run.worker"],
+    ["compose"],
+]
+ONLY = {
+    "lightning": ("data.datamodule", "train.", "callbacks.", "build"),
+    "hydra": ("compose", "run.sweep"),
+    "omegaconf": ("compose",),
+    "wandb": ("callbacks.tracking",),
+}
+
+
+def layer_of(module: str) -> int:
+    """The first layer whose name the module has, or lies under."""
+    names = {name: place for place, names in enumerate(LAYERS) for name in names}
+    while module and module not in names:
+        module = module.rpartition(".")[0]
+    return names.get(module, -1)
+
+
+def imports(path: Path) -> set[str]:
+    """All modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if layer_of(module_of(path)) >= 0]
+
+
+def test_every_module_has_a_layer() -> None:
+    packages = {"__init__", "data", "nn", "train", "callbacks", "run"}
+    assert {module_of(path) for path in PACKAGE.rglob("*.py")} - {module_of(path) for path in FILES} <= packages
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_only_from_above(path: Path) -> None:
+    module = module_of(path)
+    ours = {name.removeprefix("throughtime.") for name in imports(path) if name.startswith("throughtime.")}
+    for other in ours:
+        below = layer_of(other) > layer_of(module)
+        beside = layer_of(other) == layer_of(module) and not module.startswith("nn.cells")
+        assert not (below or (beside and layer_of(other) >= 0)), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_libraries_stay_where_they_belong(library: str) -> None:
+    users = {module_of(path) for path in PACKAGE.rglob("*.py") if library in {name.split(".")[0] for name in imports(path)}}
+    assert users
+    assert all(user.startswith(ONLY[library]) for user in users)
+
+
+def test_the_schema_needs_no_library() -> None:
+    standard = {"types", "collections.abc", "dataclasses", "difflib", "typing"}
+    assert {name for name in imports(PACKAGE / "config.py") if name.rpartition(".")[0] not in standard} <= standard
