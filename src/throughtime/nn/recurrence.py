@@ -14,9 +14,9 @@ Engine = Callable[[Cell, Tensor, CellState, Tensor | None], tuple[Tensor, CellSt
 
 def loop(cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None) -> tuple[Tensor, CellState]:
     """The reference: any cell, one step after the other. A row's state stays once its length is reached."""
-    projected, outputs = cell.project(inputs), []
-    for time in range(inputs.shape[1]):
-        fresh = cell.step(projected[:, time], cell.recur(state), state)
+    outputs = []
+    for time, projected in enumerate(cell.project(inputs).unbind(1)):  # unbind's gradient is one stack, not T slices
+        fresh = cell.step(projected, cell.recur(state), state)
         output = fresh[cell.states[0]]
         if lengths is not None:
             running = (time < lengths)[:, None]
@@ -77,11 +77,17 @@ def run(
         Outputs (batch, time, hidden), zero behind a row's length, and the state after each row's last step.
     """
     state = cell.initial_state(len(inputs)) if state is None else state
-    chosen = _ENGINES["native" if type(cell) in _KERNELS else "loop"] if engine == "auto" else _ENGINES[engine]
+    chosen = _ENGINES[_fastest(cell, inputs, lengths) if engine == "auto" else engine]
     if not backward:
         return chosen(cell, inputs, state, lengths)
     outputs, state = chosen(cell, reverse(inputs, lengths), state, lengths)
     return reverse(outputs, lengths), state
+
+
+def _fastest(cell: Cell, inputs: Tensor, lengths: Tensor | None) -> str:
+    """`native` where torch has the cell; but on a CPU its packed sequences cost time in the square of the length."""
+    ragged_on_cpu = lengths is not None and not inputs.is_cuda
+    return "native" if type(cell) in _KERNELS and not ragged_on_cpu else "loop"
 
 
 def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:

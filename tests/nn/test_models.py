@@ -1,0 +1,173 @@
+"""Contracts 2, 3 and 4 on whole models: padding, chunks, truncated gradients, scores."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import settings
+from throughtime import build, config
+from throughtime.data.batch import IGNORED
+from throughtime.data.pairs import collate
+from throughtime.data.tokenizer import BOS, EOS
+from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.state import detach, map_state
+from throughtime.search import search, stepper_of
+from throughtime.train.loss import token_loss
+
+SMALL = ["model.hidden=6", "model.embedding=5"]
+SOURCES = [[4, 5, 6, 7, 8, 9, 4], [10], [6, 5, 11, 12]]
+TARGETS = [[5, 6], [9, 8, 7, 6, 5, 4], [10, 4, 4]]
+
+
+@pytest.fixture(autouse=True)
+def double() -> None:
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def translator(*overrides: str) -> EncoderDecoder:
+    model = build.model(settings(*SMALL, *overrides), {"source": 14, "target": 13})
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def language_model(*overrides: str) -> LanguageModel:
+    model = build.model(settings("data=stdlib_docs", *SMALL, *overrides), {"text": 13})
+    assert isinstance(model, LanguageModel)
+    return model
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+SHAPES = list(product(["rnn", "lstm", "gru"], ["initial_state", "dot", "additive"], [1, 2], ["true", "false"]))
+
+
+@pytest.mark.parametrize(("cell", "context", "depth", "both"), SHAPES)
+def test_a_mixed_batch_is_its_sentences_alone(cell: str, context: str, depth: int, both: str) -> None:
+    model = translator(f"cell={cell}", f"context={context}", f"model.depth={depth}", f"model.bidirectional={both}")
+    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    logits = model(batch.source, batch.source_lengths, batch.tokens)
+    token_loss(logits, batch.targets)[0].backward()
+    together = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        alone = collate([source], [target], [row])
+        single = model(alone.source, alone.source_lengths, alone.tokens)
+        close(logits[row, : len(target) + 1], single[0])
+        token_loss(single, alone.targets)[0].backward()
+    for one, other in zip(together, (w.grad for w in model.parameters() if w.grad is not None), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)  # token_loss sums in float32
+
+
+@pytest.mark.parametrize(("cell", "context"), product(["rnn", "lstm", "gru"], ["initial_state", "additive"]))
+def test_stepwise_decoding_is_teacher_forcing(cell: str, context: str) -> None:
+    model = translator(f"cell={cell}", f"context={context}", "model.depth=2")
+    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    whole = model(batch.source, batch.source_lengths, batch.tokens)
+    state = model.start(batch.source, batch.source_lengths)
+    for time in range(batch.tokens.shape[1]):
+        logits, state = model.step(batch.tokens[:, time : time + 1], state)
+        close(logits[:, 0], whole[:, time])
+
+
+def test_chunks_leave_the_decoders_values_and_cut_its_gradient() -> None:
+    model, batch = translator("context=initial_state"), collate(SOURCES, TARGETS, [0, 1, 2])
+    close(model(batch.source, batch.source_lengths, batch.tokens, 2), model(batch.source, batch.source_lengths, batch.tokens))
+    embedded: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        output.retain_grad()
+        embedded.append(output)
+
+    model.decoder.embedding.register_forward_hook(keep)
+    logits = model(batch.source, batch.source_lengths, batch.tokens, 2)
+    logits[:, 3].sum().backward()
+    gradients = torch.cat([part.grad if part.grad is not None else torch.zeros_like(part) for part in embedded], dim=1)
+    reached = gradients.abs().sum(dim=(0, 2)) > 0
+    assert reached.tolist() == [False, False, True, True, False, False, False]
+
+
+def text_loss(model: LanguageModel, tokens: Tensor, chunk: int) -> Tensor:
+    """The summed loss of a text by truncated BPTT, gradients left in the parameters."""
+    state, total = None, torch.zeros(())
+    for start in range(0, tokens.shape[1] - 1, chunk):
+        part = tokens[:, start : min(start + chunk, tokens.shape[1] - 1)]
+        logits, state = model(part, state)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1), tokens[:, start + 1 : start + 1 + part.shape[1]].flatten(), reduction="sum"
+        )
+        loss.backward()
+        total, state = total + loss.detach(), detach(state)
+    return total
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_one_chunk_as_long_as_the_text_is_full_bptt(cell: str) -> None:
+    model, tokens = language_model(f"cell={cell}", "model.depth=2"), torch.randint(4, 13, (3, 12))
+    logits, _ = model(tokens[:, :-1])
+    whole = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum")
+    gradients = torch.autograd.grad(whole, list(model.parameters()))
+    losses = {}
+    for chunk in (11, 4):
+        model.zero_grad()
+        losses[chunk] = text_loss(model, tokens, chunk)
+        ours = [weight.grad for weight in model.parameters()]
+        same = all(torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in zip(ours, gradients, strict=True))
+        assert same == (chunk == 11)
+    close(losses[11], whole.detach())
+    close(losses[4], whole.detach())
+
+
+@pytest.mark.parametrize("search_name", ["beam", "greedy"])
+def test_model_search_is_batch_free_and_rescores(search_name: str) -> None:
+    model = translator("context=additive", "model.depth=2").eval()
+    choice = settings(f"search={search_name}", "search.max_length=8").search
+    batch = search(choice, stepper_of(model), SOURCES, torch.Generator())
+    for source, found in zip(SOURCES, batch, strict=True):
+        (alone,) = search(choice, stepper_of(model), [source], torch.Generator())
+        assert [h.tokens for h in alone] == [h.tokens for h in found]
+        best = found[0]
+        pair = collate([source], [best.tokens], [0])
+        scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens), dim=-1)
+        targets = torch.where(pair.targets == IGNORED, EOS, pair.targets)[:, : best.length]
+        total = scores[:, : best.length].gather(-1, targets[..., None]).sum()
+        assert best.log_probability == pytest.approx(float(total), abs=1e-4)
+
+
+def test_prompts_of_any_length_continue_as_alone() -> None:
+    model = language_model("model.depth=2").eval()
+    prompts = [[], [5, 6, 7], [8]]
+    choice = config.Beam("beam", 5, 3, 1.0, "cutoff", 2)
+    together = search(choice, stepper_of(model), prompts, torch.Generator())
+    for prompt, found in zip(prompts, together, strict=True):
+        (alone,) = search(choice, stepper_of(model), [prompt], torch.Generator())
+        assert [h.tokens for h in alone] == [h.tokens for h in found]
+        logits, _ = model(torch.tensor([[BOS, *prompt, *found[0].tokens]]))
+        scores = torch.log_softmax(logits[0], dim=-1)[len(prompt) :]
+        total = sum(float(scores[place, token]) for place, token in enumerate([*found[0].tokens, EOS][: found[0].length]))
+        assert found[0].log_probability == pytest.approx(total, abs=1e-4)
+
+
+def test_the_bridge_keeps_layers_and_directions_apart() -> None:
+    model = translator("model.depth=2", "cell=lstm")
+    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    encoded = model.encoder(batch.source, batch.source_lengths)
+    before = model.decoder.bridge(encoded.state)
+    changed = (encoded.state[0], tuple(map_state(lambda t: t + 1, side) for side in encoded.state[1]))
+    after = model.decoder.bridge(changed)
+    close(before[0][0]["h"], after[0][0]["h"])
+    assert not torch.allclose(before[1][0]["h"], after[1][0]["h"])
+
+
+def test_pad_and_bos_are_never_produced() -> None:
+    model = translator().eval()
+    with torch.no_grad():
+        model.output.bias[:2] = 100.0
+    (found,) = search(config.Greedy("greedy", 5), stepper_of(model), [[4]], torch.Generator())
+    assert not {0, 1} & set(found[0].tokens)
