@@ -84,7 +84,9 @@ def test_imports_only_from_above(path: Path) -> None:
 
 @pytest.mark.parametrize("library", ONLY)
 def test_libraries_stay_where_they_belong(library: str) -> None:
-    users = {module_of(path) for path in PACKAGE.rglob("*.py") if library in {name.split(".")[0] for name in imports(path)}}
+    users = {
+        module_of(path) for path in PACKAGE.rglob("*.py") if library in {name.split(".")[0] for name in imports(path)}
+    }
     assert users
     assert all(user.startswith(ONLY[library]) for user in users)
 

@@ -101,7 +101,11 @@ def from_checkpoint(path: Path) -> Decodable:
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
     built = model(settings, {side: found.size for side, found in tokenizers.items()})
     built.load_state_dict(
-        {name.removeprefix("model."): value for name, value in content["state_dict"].items() if name.startswith("model.")}
+        {
+            name.removeprefix("model."): value
+            for name, value in content["state_dict"].items()
+            if name.startswith("model.")
+        }
     )
     return Decodable(built.eval(), tokenizers, settings)
 
@@ -133,7 +137,12 @@ def monitored(settings: config.TrainConfig) -> str:
 
 
 def trainer(
-    settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, progress: Progress, folder: Path, world: int
+    settings: config.TrainConfig,
+    prepared: Prepared,
+    tracker: Tracker,
+    progress: Progress,
+    folder: Path,
+    world: int,
 ) -> Trainer:
     """Lightning's Trainer with this project's callbacks."""
     choice = settings.trainer
@@ -167,7 +176,11 @@ def _callbacks(
     settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, progress: Progress, folder: Path
 ) -> list[Callback]:
     monitor, mode = monitored(settings), quality.direction(monitored(settings))
-    always = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": False}
+    always = {
+        "dirpath": folder / "checkpoints",
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": False,
+    }
     callbacks = [
         GradientNorms(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
@@ -196,4 +209,8 @@ def refuse_absent(accelerator: str, devices: int, setting: str) -> None:
     if accelerator in there and not there[accelerator]:
         raise config.wrong(setting, accelerator, "auto or cpu on this machine, which has no such device")
     if accelerator in there and devices > there[accelerator]:
-        raise config.wrong(setting.replace("accelerator", "devices"), devices, f"at most the {there[accelerator]} of this machine")
+        raise config.wrong(
+            setting.replace("accelerator", "devices"),
+            devices,
+            f"at most the {there[accelerator]} of this machine",
+        )

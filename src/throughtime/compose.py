@@ -19,7 +19,18 @@ from throughtime import config
 
 _BESIDE = Path(__file__).parent / "conf"  # in a wheel; in a checkout the folder lies at the top
 CONF = str((_BESIDE if _BESIDE.is_dir() else Path(__file__).parents[2] / "conf").resolve())
-WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+WITH_VALUE = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+}
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
 
 
@@ -91,7 +102,9 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
         with initialize_config_dir(CONF, version_base="1.3"):
             return settings(compose(program, overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise config.Mistake(f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}.") from error
+        raise config.Mistake(
+            f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}."
+        ) from error
 
 
 def _groups() -> dict[str, list[str]]:
@@ -104,7 +117,7 @@ def _values(override: Override) -> list[str]:
     """The values of an override as they stand, one unless it sweeps."""
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
-    return [override.input_line.partition("=")[2] if override.input_line else ""]  # type: ignore[union-attr]
+    return [override.input_line.partition("=")[2] if override.input_line else ""]
 
 
 def _refuse_unknown_choice(override: Override) -> None:
@@ -126,7 +139,9 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
         for override in overrides:
             key = override.key_or_group
             if key.split(".")[0] != "hydra" and key not in known and key not in groups:
-                raise config.Mistake(f"{key} is no setting{config.nearest(key, [*known, *groups]) or '; --cfg job lists all.'}")
+                raise config.Mistake(
+                    f"{key} is no setting{config.nearest(key, [*known, *groups]) or '; --cfg job lists all.'}"
+                )
 
 
 def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
@@ -146,5 +161,9 @@ def _jobs(overrides: list[Override]) -> Iterator[list[str]]:
             continue
         package = f"@{override.package}" if override.package else ""
         sweep = override.is_sweep_override()
-        axes.append([f"{override.key_or_group}{package}={value}" for value in _values(override)] if sweep else [override.input_line])
+        axes.append(
+            [f"{override.key_or_group}{package}={value}" for value in _values(override)]
+            if sweep
+            else [override.input_line]
+        )
     return (list(job) for job in product(*axes))  # type: ignore[arg-type]

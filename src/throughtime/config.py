@@ -320,7 +320,9 @@ class Clip:
 class EarlyStopping:
     """Stop after `patience` validations without a better `monitor`; null never stops early."""
 
-    monitor: Literal["loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate"] | None
+    monitor: (
+        Literal["loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate"] | None
+    )
     patience: Count | None
 
 
@@ -484,7 +486,11 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
     if isinstance(model, LanguageModelShape) and model.tied and model.embedding != model.hidden:
-        raise wrong("model.tied", True, f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}")
+        raise wrong(
+            "model.tied",
+            True,
+            f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}",
+        )
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -518,7 +524,11 @@ def _refuse_contradictory_data(data: Data) -> None:
             raise wrong("data.target_language", data.target_language, "a language other than data.source_language")
         return
     if data.validation_share + data.test_share >= 1:
-        raise wrong("data.validation_share", data.validation_share, "a share that leaves some of the data for training")
+        raise wrong(
+            "data.validation_share",
+            data.validation_share,
+            "a share that leaves some of the data for training",
+        )
     if isinstance(data, TextFiles | HubDataset) and data.path is None:
         raise wrong("data.path", None, "a file or a glob" if data.name == "text" else "a dataset's name or folder")
     if isinstance(data, HubDataset) and data.text_field is None and None in (data.source_field, data.target_field):

@@ -39,7 +39,9 @@ def test_every_pair_once_within_the_budget(pairs: Dataset, seed: int | None) -> 
         assert batch.source.numel() + batch.targets.numel() <= BUDGET
         assert batch.source.shape[1] == batch.source_lengths.max()
         seen += batch.rows.tolist()
-        for row, source, tokens, targets in zip(batch.rows.tolist(), batch.source, batch.tokens, batch.targets, strict=True):
+        for row, source, tokens, targets in zip(
+            batch.rows.tolist(), batch.source, batch.tokens, batch.targets, strict=True
+        ):
             assert [id for id in source.tolist() if id != PAD] == [*pairs[row]["source_ids"], EOS]
             assert [id for id in tokens.tolist() if id != PAD] == [BOS, *pairs[row]["target_ids"]]
             assert [id for id in targets.tolist() if id != IGNORED] == [*pairs[row]["target_ids"], EOS]
@@ -85,5 +87,3 @@ def test_only_training_leaves_out_long_pairs(pairs: Dataset) -> None:
 
 def test_a_pair_beyond_the_budget_stands_alone(pairs: Dataset) -> None:
     assert all(len(batch) == 1 for batch in rows_of(PairLoader(pairs, 1)))
-
-

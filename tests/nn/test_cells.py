@@ -61,7 +61,9 @@ def test_equals_torch(kind: type[Cell], engine: str) -> None:
     carried = tuple(state[name][None] for name in cell.states)
     theirs, their_final = twin(inputs, carried if len(carried) > 1 else carried[0])
     close(outputs, theirs)
-    for ours, other in zip([final[name] for name in cell.states], their_final if len(carried) > 1 else [their_final], strict=True):
+    for ours, other in zip(
+        [final[name] for name in cell.states], their_final if len(carried) > 1 else [their_final], strict=True
+    ):
         close(ours, other.squeeze(0))
     outputs.square().sum().backward()
     theirs.square().sum().backward()

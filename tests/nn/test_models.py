@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 import torch
+from tests.conftest import settings
 from torch import Tensor, nn
 
-from tests.conftest import settings
 from throughtime import build, config
 from throughtime.data.batch import IGNORED
 from throughtime.data.pairs import collate
@@ -78,7 +78,10 @@ def test_stepwise_decoding_is_teacher_forcing(cell: str, context: str) -> None:
 
 def test_chunks_leave_the_decoders_values_and_cut_its_gradient() -> None:
     model, batch = translator("context=initial_state"), collate(SOURCES, TARGETS, [0, 1, 2])
-    close(model(batch.source, batch.source_lengths, batch.tokens, 2), model(batch.source, batch.source_lengths, batch.tokens))
+    close(
+        model(batch.source, batch.source_lengths, batch.tokens, 2),
+        model(batch.source, batch.source_lengths, batch.tokens),
+    )
     embedded: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Tensor) -> None:
@@ -118,7 +121,9 @@ def test_one_chunk_as_long_as_the_text_is_full_bptt(cell: str) -> None:
         model.zero_grad()
         losses[chunk] = text_loss(model, tokens, chunk)
         ours = [weight.grad for weight in model.parameters()]
-        same = all(torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in zip(ours, gradients, strict=True))
+        same = all(
+            torch.allclose(one, other, rtol=1e-9, atol=1e-12) for one, other in zip(ours, gradients, strict=True)
+        )
         assert same == (chunk == 11)
     close(losses[11], whole.detach())
     close(losses[4], whole.detach())
@@ -150,7 +155,9 @@ def test_prompts_of_any_length_continue_as_alone() -> None:
         assert [h.tokens for h in alone] == [h.tokens for h in found]
         logits, _ = model(torch.tensor([[BOS, *prompt, *found[0].tokens]]))
         scores = torch.log_softmax(logits[0], dim=-1)[len(prompt) :]
-        total = sum(float(scores[place, token]) for place, token in enumerate([*found[0].tokens, EOS][: found[0].length]))
+        total = sum(
+            float(scores[place, token]) for place, token in enumerate([*found[0].tokens, EOS][: found[0].length])
+        )
         assert found[0].log_probability == pytest.approx(total, abs=1e-4)
 
 

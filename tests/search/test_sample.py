@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from throughtime import config
+from throughtime.nn.state import State
 from throughtime.search.sample import keep_top_k, keep_top_p, sample
 from throughtime.search.stepper import Batch
-from throughtime.nn.state import State
 
 LOGITS = torch.tensor([0.5, -1.0, -2.0, 1.5, 1.5, 0.1, -0.3])
 
@@ -41,7 +41,8 @@ def expected(temperature: float, top_k: int | None, top_p: float | None) -> list
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"), [(1.0, None, None), (0.5, None, None), (1.0, 3, None), (1.0, None, 0.7), (1.5, 5, 0.8)]
+    ("temperature", "top_k", "top_p"),
+    [(1.0, None, None), (0.5, None, None), (1.0, 3, None), (1.0, None, 0.7), (1.5, 5, 0.8)],
 )
 def test_frequencies_match(temperature: float, top_k: int | None, top_p: float | None) -> None:
     count = 20_000

@@ -64,7 +64,9 @@ class Pairs:
         self._settings, self._prepared = settings, prepared
         self._tokenizer = prepared.tokenizers["target"]
 
-    def decoded(self, stepper: Stepper, split: str, trainer: lightning.Trainer) -> tuple[list[Sample], dict[str, float]]:
+    def decoded(
+        self, stepper: Stepper, split: str, trainer: lightning.Trainer
+    ) -> tuple[list[Sample], dict[str, float]]:
         """The first examples of a split, and the metrics over all of it (or `decoding.sentences` of it)."""
         name = {"val": "validation", "test": "test"}[split]
         pairs = open_pairs(self._prepared.folder / name)
@@ -111,7 +113,9 @@ class Prompts:
         starts = [place * len(text) // max(1, count) for place in range(count)]
         return [text[start : start + length].astype(int).tolist() for start in starts]
 
-    def decoded(self, stepper: Stepper, split: str, trainer: lightning.Trainer) -> tuple[list[Sample], dict[str, float]]:
+    def decoded(
+        self, stepper: Stepper, split: str, trainer: lightning.Trainer
+    ) -> tuple[list[Sample], dict[str, float]]:
         """Each prompt with its continuations; no metrics."""
         if not self._prompts or not trainer.is_global_zero:
             return [], {}
@@ -147,4 +151,8 @@ def _pair(pair: dict[str, Any], hypotheses: list[Sample], name: str) -> Sample:
 def _row(sample: Sample) -> dict[str, Any]:
     """A sample as one row of a table, its best hypothesis only."""
     best = sample["hypotheses"][0]
-    return {**{key: value for key, value in sample.items() if key != "hypotheses"}, "text": best["text"], "score": best["score"]}
+    return {
+        **{key: value for key, value in sample.items() if key != "hypotheses"},
+        "text": best["text"],
+        "score": best["score"],
+    }

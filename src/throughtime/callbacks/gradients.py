@@ -18,7 +18,10 @@ class GradientNorms(lightning.Callback):
         self._clipped: list[Tensor] = []
 
     def on_before_optimizer_step(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        optimizer: torch.optim.Optimizer,
     ) -> None:
         gradients = {name: weight.grad for name, weight in pl_module.named_parameters() if weight.grad is not None}
         total = torch.nn.utils.get_total_norm(gradients.values())

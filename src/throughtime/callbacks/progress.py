@@ -42,4 +42,6 @@ class Progress(lightning.Callback):
             shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
             shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]
             rate = f"{pl_module.tokens_seen / self.seconds:,.0f} tokens/s" if self.seconds else ""
-            self._console.print(f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}")
+            self._console.print(
+                f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}"
+            )

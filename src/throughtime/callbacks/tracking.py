@@ -69,7 +69,7 @@ class WandbTracker(Tracker):
         import wandb
 
         columns = list(rows[0])
-        shown = wandb.Table(columns, [[row[column] for column in columns] for row in rows])
+        shown = wandb.Table([*columns], [[row[column] for column in columns] for row in rows])
         self._run.log({name: shown, "trainer/global_step": step})
 
     def finish(self, failed: bool) -> None:

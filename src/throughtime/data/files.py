@@ -4,10 +4,10 @@ import csv
 import glob
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datasets import Dataset, IterableDataset
 
@@ -64,9 +64,7 @@ def text(data: config.TextFiles) -> dict[str, IterableDataset]:
         if split not in spans:
             rest, spans[split] = _cut(rest, 1 - shares[split] / (1 if split == "test" else 1 - shares["test"]))
     spans["train"] = rest
-    return {
-        split: IterableDataset.from_generator(read_spans, gen_kwargs={"spans": spans[split]}) for split in SPLITS
-    }
+    return {split: IterableDataset.from_generator(read_spans, gen_kwargs={"spans": spans[split]}) for split in SPLITS}
 
 
 def _whole(setting: str, name: str) -> list[Span]:
@@ -154,7 +152,11 @@ def _pairs_of(data: config.PairFiles, split: str) -> list[Pair] | None:
 def _aligned(prefix: str, source: str, target: str) -> list[Pair]:
     sources, targets = read_lines(f"{prefix}source_path", source), read_lines(f"{prefix}target_path", target)
     if len(sources) != len(targets):
-        raise config.wrong(f"{prefix}target_path", target, f"a file of {len(sources)} lines like {source}, not {len(targets)}")
+        raise config.wrong(
+            f"{prefix}target_path",
+            target,
+            f"a file of {len(sources)} lines like {source}, not {len(targets)}",
+        )
     return list(zip(sources, targets, strict=True))
 
 
@@ -164,13 +166,15 @@ def read_lines(setting: str, name: str) -> list[str]:
     try:
         content = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise config.wrong(setting, name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}") from error
+        raise config.wrong(
+            setting, name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}"
+        ) from error
     return content.removesuffix("\n").split("\n")
 
 
 def _table(data: config.PairFiles, setting: str, name: str) -> list[Pair]:
     lines = read_lines(setting, name)
-    readers = {
+    readers: dict[str, Callable[..., Iterator[Pair]]] = {
         ".tsv": partial(_columns, delimiter="\t"),
         ".txt": partial(_columns, delimiter="\t"),
         ".csv": partial(_columns, delimiter=","),
@@ -193,13 +197,15 @@ def _malformed(setting: str, name: str, line: int, allowed: str) -> config.Mista
 
 def _columns(lines: list[str], fields: tuple[str | int, str | int], malformed: Any, delimiter: str) -> Iterator[Pair]:
     """Pairs from a delimited table; tab-separated fields are taken as they stand, csv's may be quoted."""
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     table = csv.reader((line + "\n" for line in lines), delimiter=delimiter, quoting=quoting, strict=True)
     places: list[int] | None = None if any(isinstance(field, str) for field in fields) else [int(f) for f in fields]
     try:
         for row in table:
             if places is None:
-                places = [row.index(field) if field in row else -1 if isinstance(field, str) else field for field in fields]
+                places = [
+                    row.index(field) if field in row else -1 if isinstance(field, str) else field for field in fields
+                ]
                 if min(places) < 0:
                     raise malformed(1, f"a table whose first line names the columns {fields[0]} and {fields[1]}")
             elif row:

@@ -28,7 +28,9 @@ def number_words(data: config.NumberWords) -> Splits:
         language = getattr(data, setting)
         if language not in CONVERTER_CLASSES:
             known = sorted(CONVERTER_CLASSES)
-            raise config.wrong(f"data.{setting}", language, f"one of {' '.join(known)}{config.nearest(language, known)}")
+            raise config.wrong(
+                f"data.{setting}", language, f"one of {' '.join(known)}{config.nearest(language, known)}"
+            )
     wanted = data.train + data.validation + data.test
     numbers = random.Random(0).sample(range(data.smallest, data.largest + 1), wanted)
     ends = {"train": data.train, "validation": data.train + data.validation, "test": wanted}
@@ -47,7 +49,11 @@ def _in_words(data: config.NumberWords, numbers: list[int]) -> Dataset:
 
 def stdlib_docs_identity(data: config.StdlibDocs) -> dict[str, Any]:
     """What determines the text: the settings and this Python's version."""
-    return {**config.plain(data), "python": platform.python_version(), "implementation": platform.python_implementation()}
+    return {
+        **config.plain(data),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+    }
 
 
 def stdlib_docs(data: config.StdlibDocs) -> Splits:

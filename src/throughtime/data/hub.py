@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 
 from throughtime import config
 
-Rows = datasets.Dataset | datasets.IterableDataset
+Rows: TypeAlias = Any  # datasets.Dataset or datasets.IterableDataset
 
 
 def identity(data: config.HubDataset) -> dict[str, Any]:
@@ -42,7 +42,9 @@ def _splits(data: config.HubDataset) -> dict[str, Rows]:
 def _load(data: config.HubDataset, split: str) -> Rows:
     path = str(data.path)
     if Path(path).exists() and not Path(path).is_dir():
-        raise config.wrong("data.path", path, "a dataset's name on the hub or a folder (files go by data=text or data=pairs)")
+        raise config.wrong(
+            "data.path", path, "a dataset's name on the hub or a folder (files go by data=text or data=pairs)"
+        )
     try:
         if (Path(path) / "dataset_dict.json").exists():
             rows = datasets.load_from_disk(path)[split]
@@ -56,7 +58,9 @@ def _load(data: config.HubDataset, split: str) -> Rows:
 
 
 def _columns(data: config.HubDataset, rows: Rows) -> Rows:
-    fields = {"text": data.text_field} if data.text_field else {"source": data.source_field, "target": data.target_field}
+    fields = (
+        {"text": data.text_field} if data.text_field else {"source": data.source_field, "target": data.target_field}
+    )
 
     def pick(row: dict[str, Any]) -> dict[str, str]:
         return {column: _inside(row, str(field)) for column, field in fields.items()}
@@ -73,7 +77,11 @@ def _inside(row: Any, field: str) -> str:
     for name in _parts(field):
         if not isinstance(value, dict) or name not in value:
             known = list(row)
-            raise config.wrong("data.text_field or data.source_field", field, f"one of {' '.join(known)}{config.nearest(field, known)}")
+            raise config.wrong(
+                "data.text_field or data.source_field",
+                field,
+                f"one of {' '.join(known)}{config.nearest(field, known)}",
+            )
         value = value[name]
     return str(value)
 

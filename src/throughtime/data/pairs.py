@@ -58,7 +58,7 @@ class PairLoader:
 
     Training (`seed` given) mixes pairs of about equal length and the order of the batches anew each epoch; the number of
     batches stays, and is the same on every rank. Without a seed every pair comes once, shortest first. A pair longer than
-    the budget is a batch of its own.
+    the budget is a batch of its own. Most batches have sources of one length, which the encoder reads fastest.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class PairLoader:
         self._pairs, self._budget, self._seed, self._rank, self._world = pairs, budget, seed, rank, world
         lengths = np.stack([np.asarray(pairs["source_length"]), np.asarray(pairs["target_length"])], axis=1)
         kept = np.flatnonzero(lengths.max(axis=1) <= longest) if longest else np.arange(len(pairs))
-        self._rows, self._lengths = kept, -(-(lengths[kept] + 1) // WIDTH) * WIDTH
+        self._rows, self._source = kept, lengths[kept, 0]
+        self._lengths = -(-(lengths[kept] + 1) // WIDTH) * WIDTH
         self._epoch, self._position = 0, 0
         self._count = len(self._batches())
 
@@ -92,9 +93,9 @@ class PairLoader:
         """This epoch's batches of this rank, each the places of its pairs."""
         source, target = self._lengths.T
         if self._seed is None:
-            return self._cut(np.lexsort((source, target)))[self._rank :: self._world]
+            return self._cut(np.lexsort((self._source, source, target)))[self._rank :: self._world]
         random = np.random.default_rng([self._seed, self._epoch])
-        batches = self._cut(np.lexsort((random.random(len(source)), source, target)))
+        batches = self._cut(np.lexsort((random.random(len(source)), self._source, source, target)))
         order = random.permutation(len(batches))[: len(batches) // self._world * self._world]
         return [batches[place] for place in order[self._rank :: self._world]]
 

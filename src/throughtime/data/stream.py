@@ -1,9 +1,9 @@
 """A text as one flat token array on disk, and the chunks of its parallel columns.
 
-    text      t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 ...        one memory-mapped array
-    columns   t0 t1 t2 t3 t4 | t5 t6 t7 t8 t9          batch.columns of equal length
-    chunks    t0 t1 t2 | t3 t4                         tbptt.chunk steps of all columns at once: one Lightning batch
-              t5 t6 t7 | t8 t9
+text      t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 ...        one memory-mapped array
+columns   t0 t1 t2 t3 t4 | t5 t6 t7 t8 t9          batch.columns of equal length
+chunks    t0 t1 t2 | t3 t4                         tbptt.chunk steps of all columns at once: one Lightning batch
+          t5 t6 t7 | t8 t9
 """
 
 import hashlib
@@ -55,11 +55,11 @@ class ChunkLoader:
     ones end in ignored targets. The position is saved with a checkpoint and restored from it.
     """
 
-    def __init__(
-        self, text: np.ndarray[Any, Any], columns: int, chunk: int | None, rank: int = 0, world: int = 1
-    ):
+    def __init__(self, text: np.ndarray[Any, Any], columns: int, chunk: int | None, rank: int = 0, world: int = 1):
         if len(text) < columns * world:
-            raise config.wrong("batch.columns", columns, f"at most the {len(text)} tokens of the text (x {world} processes)")
+            raise config.wrong(
+                "batch.columns", columns, f"at most the {len(text)} tokens of the text (x {world} processes)"
+            )
         self._text = text
         self._height = -(-len(text) // (columns * world))
         self._chunk = chunk or self._height

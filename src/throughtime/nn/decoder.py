@@ -1,11 +1,12 @@
 """The target side: a stack that starts from the encoder's state and may attend to its outputs at every step."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.nn.attention import Attention
+from throughtime.nn.cells.base import CellState
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.stack import Stack, StackState
 from throughtime.nn.state import detach
@@ -18,15 +19,15 @@ class Bridge(nn.Module):
 
     def __init__(self, states: tuple[str, ...], depth: int, width: int, hidden: int):
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({name: nn.Linear(width, hidden) for name in states}) for _ in range(depth)
-        )
+        self._states = states
+        self.layers = nn.ModuleList(nn.ModuleList(nn.Linear(width, hidden) for _ in states) for _ in range(depth))
 
     def forward(self, state: StackState) -> StackState:
-        return tuple(
-            ({name: torch.tanh(linear(torch.cat([side[name] for side in sides], dim=-1))) for name, linear in layer.items()},)  # type: ignore[operator]
-            for layer, sides in zip(self.layers, state, strict=True)
-        )
+        return tuple((self._bridged(place, sides),) for place, sides in enumerate(state))
+
+    def _bridged(self, place: int, sides: tuple[CellState, ...]) -> CellState:
+        linears = zip(self._states, cast(nn.ModuleList, self.layers[place]), strict=True)
+        return {name: torch.tanh(linear(torch.cat([side[name] for side in sides], dim=-1))) for name, linear in linears}
 
 
 class DecoderState(NamedTuple):
@@ -64,7 +65,7 @@ class Decoder(nn.Module):
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Outputs for all steps, the gradient through the recurrent state cut every `chunk` steps (truncated BPTT)."""
-        outputs = []
+        outputs: list[Tensor] = []
         for part in tokens.split(chunk or tokens.shape[1], dim=1):
             output, state = self(part, state._replace(stack=detach(state.stack)) if outputs else state)
             outputs.append(output)

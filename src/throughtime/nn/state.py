@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-State: TypeAlias = Any  # Tensor | dict[str, State] | tuple[State, ...] | list[State]; mypy knows no recursive Any-free tree
+State: TypeAlias = (
+    Any  # Tensor | dict[str, State] | tuple[State, ...] | list[State]; mypy knows no recursive Any-free tree
+)
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:

@@ -40,7 +40,9 @@ class Decoder:
     def decode(self, texts: list[str], first_line: int) -> list[dict[str, Any]]:
         """One result a text, in order; the hypotheses of each best first."""
         places = range(first_line, first_line + len(texts))
-        batch = [encode_known(self._reads, text, f"input line {place}") for place, text in zip(places, texts, strict=True)]
+        batch = [
+            encode_known(self._reads, text, f"input line {place}") for place, text in zip(places, texts, strict=True)
+        ]
         found = search(self._search, self._stepper, batch, self._random)
         rows = zip(places, texts, found, strict=True)
         return [
@@ -86,7 +88,11 @@ def _references(settings: config.DecodeConfig, total: int | None) -> list[str] |
         return None
     references = read_lines("references", settings.references)
     if total is not None and len(references) != total:
-        raise config.wrong("references", settings.references, f"a file of {total} lines like the input, not {len(references)}")
+        raise config.wrong(
+            "references",
+            settings.references,
+            f"a file of {total} lines like the input, not {len(references)}",
+        )
     return references
 
 
@@ -108,7 +114,9 @@ def _decoded(file: TextIO, name: str) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:
-        raise config.wrong("input", name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}") from error
+        raise config.wrong(
+            "input", name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}"
+        ) from error
 
 
 def _text(line: str, place: int, name: str) -> str:

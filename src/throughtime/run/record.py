@@ -17,7 +17,17 @@ import yaml
 import throughtime
 from throughtime import config
 
-LIBRARIES = ("torch", "lightning", "hydra-core", "wandb", "torchmetrics", "datasets", "tokenizers", "sacrebleu", "num2words")
+LIBRARIES = (
+    "torch",
+    "lightning",
+    "hydra-core",
+    "wandb",
+    "torchmetrics",
+    "datasets",
+    "tokenizers",
+    "sacrebleu",
+    "num2words",
+)
 
 
 class Record:

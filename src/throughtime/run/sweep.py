@@ -68,7 +68,9 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """The ranking on the terminal."""
     console = Console(highlight=False)
-    table = Table(title=f"{len(jobs)} jobs by {next((job['monitor'] for job in jobs if 'monitor' in job), 'objective')}")
+    table = Table(
+        title=f"{len(jobs)} jobs by {next((job['monitor'] for job in jobs if 'monitor' in job), 'objective')}"
+    )
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
         table.add_column(column)
     for job in jobs:

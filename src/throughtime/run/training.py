@@ -142,7 +142,12 @@ def _quiet() -> None:
     """Leaves out Lightning's notes that tell a user of this project nothing."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    for note in ("does not have many workers", "LeafSpec", "Checkpoint directory", "Experiment logs directory"):
+    for note in (
+        "does not have many workers",
+        "LeafSpec",
+        "Checkpoint directory",
+        "Experiment logs directory",
+    ):
         warnings.filterwarnings("ignore", f".*{note}.*")
     warnings.filterwarnings("ignore", ".*lr_scheduler.step.*", UserWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -33,15 +33,20 @@ class Ranked:
         """The best `places` of both."""
         score = torch.cat([self.score, other.score], dim=1)
         best = score.argsort(dim=1, descending=True, stable=True)[:, :places]
-        parts = (torch.cat(pair, dim=1).gather(1, best) for pair in (
-            (self.log_probability, other.log_probability), (self.length, other.length)))  # fmt: skip
         width = max(self.tokens.shape[2], other.tokens.shape[2])
         tokens = torch.cat([_widened(self.tokens, width), _widened(other.tokens, width)], dim=1)
-        return Ranked(score.gather(1, best), *parts, _at(tokens, best))
+        log_probability = torch.cat([self.log_probability, other.log_probability], dim=1).gather(1, best)
+        length = torch.cat([self.length, other.length], dim=1).gather(1, best)
+        return Ranked(score.gather(1, best), log_probability, length, _at(tokens, best))
 
     def of(self, sentences: Tensor) -> "Ranked":
         """The hypotheses of some sentences."""
-        return Ranked(self.score[sentences], self.log_probability[sentences], self.length[sentences], self.tokens[sentences])
+        return Ranked(
+            self.score[sentences],
+            self.log_probability[sentences],
+            self.length[sentences],
+            self.tokens[sentences],
+        )
 
     def row(self, place: int, finished: bool) -> list[Hypothesis]:
         """One sentence's hypotheses as plain data."""
@@ -98,13 +103,21 @@ def _start(stepper: Stepper, batch: Batch) -> Beams:
     none_yet = Ranked(nothing, nothing, nothing.long(), torch.zeros(count, 0, 0, dtype=torch.long, device=device))
     open_ = torch.zeros(count, 1, 0, dtype=torch.long, device=device)
     sentences = torch.arange(count, device=device)
-    return Beams(sentences, open_, torch.zeros(count, 1, device=device), inputs, state, none_yet, torch.zeros_like(sentences))
+    return Beams(
+        sentences,
+        open_,
+        torch.zeros(count, 1, device=device),
+        inputs,
+        state,
+        none_yet,
+        torch.zeros_like(sentences),
+    )
 
 
 def _extended(stepper: Stepper, beams: Beams, choice: config.Beam) -> Beams:
     """One step: the new open hypotheses, and the finished ones with those that just ended."""
     log_probabilities, state = stepper.step(beams.inputs, beams.state)
-    running, width, time = beams.tokens.shape
+    running, width, _ = beams.tokens.shape
     vocabulary = log_probabilities.shape[-1]
     totals = beams.log_probability[..., None] + log_probabilities.view(running, width, vocabulary)
     # At most `size` of the best 2 x size end in eos, so that enough others are among them.

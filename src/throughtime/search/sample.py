@@ -63,14 +63,16 @@ def _extend(stepper: Stepper, batch: Batch, copies: int, pick: Pick, max_length:
     tokens, state = tokens[rows], stepper.reorder(state, rows)
     total = torch.zeros(len(rows), device=tokens.device)
     open_ = torch.ones_like(total, dtype=torch.bool)
-    history = []
+    history: list[Tensor] = []
     while open_.any() and len(history) < max_length:
         log_probabilities, state = stepper.step(tokens, state)
         tokens = torch.where(open_, pick(log_probabilities), EOS)
         total += torch.where(open_, log_probabilities.gather(-1, tokens[:, None])[:, 0], 0.0)
         open_ &= tokens != EOS
         history.append(tokens)
-    return [_hypothesis(row, found) for row, found in zip(torch.stack(history, dim=1).tolist(), total.tolist(), strict=True)]
+    return [
+        _hypothesis(row, found) for row, found in zip(torch.stack(history, dim=1).tolist(), total.tolist(), strict=True)
+    ]
 
 
 def _hypothesis(row: list[int], log_probability: float) -> Hypothesis:

@@ -20,7 +20,7 @@ class Hypothesis:
     finished: bool
 
 
-def normalise(log_probability: Tensor | float, length: int, alpha: float) -> Tensor | float:
+def normalise(log_probability: Tensor, length: int, alpha: float) -> Tensor:
     """log p / length^alpha: 0 is none, 1 the mean over tokens (Boulanger-Lewandowski et al. 2013)."""
     return log_probability / length**alpha
 

@@ -79,5 +79,7 @@ def read(path: Path, setting: str) -> dict[str, Any]:
     if not isinstance(ours, dict) or "state_dict" not in content:
         raise config.wrong(setting, path, "a checkpoint that throughtime wrote, and this one is of another kind")
     if ours.get("format") != FORMAT:
-        raise config.wrong(setting, path, f"a checkpoint of format {FORMAT}, and this one has format {ours.get('format')}")
+        raise config.wrong(
+            setting, path, f"a checkpoint of format {FORMAT}, and this one has format {ours.get('format')}"
+        )
     return content

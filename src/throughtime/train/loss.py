@@ -1,6 +1,5 @@
 """The token-weighted cross entropy."""
 
-import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor

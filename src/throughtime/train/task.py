@@ -28,8 +28,8 @@ class Task(lightning.LightningModule):
     def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
         super().__init__()
         self.model, self._settings, self._about = model, settings, about
-        self.losses = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("train", "val", "test")})
-        self.losses["train_loss"].persistent(True)
+        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        self.train_loss.persistent(True)
         self.tokens_seen = 0
         self.carried: dict[str, State] = {}
         self._restored: dict[str, Any] | None = None
@@ -52,15 +52,18 @@ class Task(lightning.LightningModule):
 
     def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor]:
         total, count = token_loss(self.logits(batch, split), batch.targets)
-        self.losses[f"{split}_loss"].update(total.detach() / count, count)
+        self._mean(split).update(total.detach() / count, count)
         return total, count
+
+    def _mean(self, split: str) -> MeanMetric:
+        return {"train": self.train_loss, "val": self.val_loss, "test": self.test_loss}[split]
 
     def on_train_epoch_start(self) -> None:
         if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
-            self.losses["train_loss"].reset()
+            self.train_loss.reset()
 
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss_epoch", self.losses["train_loss"].compute())
+        self.log("train/loss_epoch", self.train_loss.compute())
 
     def on_validation_epoch_end(self) -> None:
         self._log_losses("val")
@@ -69,8 +72,8 @@ class Task(lightning.LightningModule):
         self._log_losses("test")
 
     def _log_losses(self, split: str) -> None:
-        loss = float(self.losses[f"{split}_loss"].compute())
-        self.losses[f"{split}_loss"].reset()
+        loss = float(self._mean(split).compute())
+        self._mean(split).reset()
         self.log_dict({f"{split}/{name}": value for name, value in self.measures(loss, split).items()})
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
@@ -81,10 +84,14 @@ class Task(lightning.LightningModule):
         optimizer = optim.optimizer(self._settings.optim, self.model.parameters())
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = optim.schedule(self._settings.schedule, optimizer, steps)
-        return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else {"optimizer": optimizer}  # type: ignore[typeddict-item, return-value]
+        return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else {"optimizer": optimizer}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        here = {"carried": self.carried.get("train"), "random": torch.get_rng_state(), "tokens": self.tokens_seen}
+        here = {
+            "carried": self.carried.get("train"),
+            "random": torch.get_rng_state(),
+            "tokens": self.tokens_seen,
+        }
         if torch.cuda.is_available():
             here["cuda_random"] = torch.cuda.get_rng_state()
         checkpoint["throughtime"] = {**self._about, "ranks": _from_all_ranks(here)}
@@ -99,7 +106,9 @@ class Task(lightning.LightningModule):
             return
         self.tokens_seen = self._restored["tokens"]
         if self._restored["carried"] is not None:
-            self.carried["train"] = lightning.fabric.utilities.move_data_to_device(self._restored["carried"], self.device)
+            self.carried["train"] = lightning.fabric.utilities.move_data_to_device(
+                self._restored["carried"], self.device
+            )
         torch.set_rng_state(self._restored["random"].cpu())
         if "cuda_random" in self._restored and self.device.type == "cuda":
             torch.cuda.set_rng_state(self._restored["cuda_random"].cpu())

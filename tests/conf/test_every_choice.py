@@ -1,0 +1,84 @@
+"""Contract 6: every option of every group composes, builds, trains, validates, decodes and is recorded."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import FEW_NUMBERS, ROOT
+from throughtime import compose, config
+from throughtime.run import decoding
+
+CONF = ROOT / "conf"
+CHOICES = [
+    f"{folder.name}={path.stem}"
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name not in ("data", "model", "experiment")
+    for path in sorted(folder.glob("*.yaml"))
+]
+ELSEWHERE = {"trainer=gpu", "trainer=ddp"}  # a machine with a GPU; tests/integration/test_processes.py
+
+
+def decode(folder: Path, text: str, *overrides: str) -> list[dict]:
+    """What decode.py writes for one line."""
+    (folder / "in.txt").write_text(text + "\n")
+    files = [f"checkpoint={folder}", f"input={folder}/in.txt", f"output={folder}/out.jsonl", "search.max_length=8"]
+    values = compose.composed("decode", [*files, *overrides])
+    decoding.decode(config.check(values, config.DecodeConfig))
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def check_record(folder: Path) -> dict:
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["state"] == "done"
+    assert summary["val/loss"] > 0
+    assert summary["test/loss"] > 0
+    assert summary["tokens_per_second"] > 0
+    assert (folder / "metrics.csv").read_text().startswith("epoch") or "step" in (folder / "metrics.csv").read_text()
+    assert yaml.safe_load((folder / "config.yaml").read_text())["run"]["name"]
+    assert list((folder / "samples").glob("epoch=*.jsonl"))
+    return summary
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
+def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
+    numbers = ["data=number_words", *FEW_NUMBERS] + (["tokenizer.vocabulary=280"] if choice == "tokenizer=bpe" else [])
+    folder = train(choice, *numbers)
+    summary = check_record(folder)
+    assert {"val/bleu", "val/chrf", "val/exact_match", "val/token_error_rate", "test/bleu"} <= set(summary)
+    (result,) = decode(folder, "forty-two", *([choice] if choice.startswith("search") else []))
+    assert result["source"] == "forty-two"
+    assert result["hypotheses"][0]["length"] <= 8
+
+
+TEXT_CHOICES = [c for c in CHOICES if c.split("=")[0] in ("cell", "tbptt", "tokenizer", "dropout", "search")]
+
+
+@pytest.mark.parametrize("choice", TEXT_CHOICES)
+def test_choice_with_text(choice: str, train: Callable[..., Path], story: Path) -> None:
+    folder = train("data=text", f"data.path={story}", choice, "tbptt.chunk=16" if choice != "tbptt=off" else "seed=2")
+    summary = check_record(folder)
+    assert {"val/perplexity", "val/bits_per_token", "val/bits_per_character"} <= set(summary)
+    (result,) = decode(folder, "the cat")
+    assert len(result["hypotheses"]) == 1
+
+
+@pytest.mark.parametrize("experiment", [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))])
+def test_experiment_composes_and_builds(experiment: str) -> None:
+    from throughtime import build
+
+    settings = config.check(compose.composed("train", [f"experiment={experiment}"]), config.TrainConfig)
+    assert build.model(settings, {"text": 50, "source": 50, "target": 50})
+
+
+def test_groups_and_schema_list_the_same_choices() -> None:
+    settings = config.check(compose.composed("train", []), config.TrainConfig)
+    assert torch.tensor(settings.seed) == 1
+    for group, choices in compose._groups().items():
+        if group != "experiment":
+            for choice in choices:
+                overrides = [f"{group}={choice}"]
+                assert compose.composed("train", overrides)[group]

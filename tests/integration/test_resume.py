@@ -1,0 +1,44 @@
+"""A run that is resumed ends where one that was never interrupted ends, bit for bit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import FEW_NUMBERS
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def same(one: Path, other: Path) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+    ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
+    for name in ours:
+        if name.startswith(("val/", "test/")):
+            assert ours[name] == theirs[name]
+
+
+@pytest.mark.parametrize("dropout", ["none", "zaremba"])
+def test_language_model(train: Callable[..., Path], story: Path, dropout: str) -> None:
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", f"dropout={dropout}"]
+    whole = train(*common, "trainer.epochs=4", folder="whole")
+    half = train(*common, "trainer.epochs=2", folder="half")
+    same(whole, train(*common, "trainer.epochs=4", f"resume={half}", folder="resumed"))
+
+
+def test_in_the_middle_of_an_epoch_the_state_is_carried(train: Callable[..., Path], story: Path) -> None:
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "dropout=zaremba", "trainer.validate_every=5"]
+    whole = train(*common, "trainer.epochs=2", "trainer.steps=20", folder="whole")
+    half = train(*common, "trainer.epochs=2", "trainer.steps=10", folder="half")
+    same(whole, train(*common, "trainer.epochs=2", "trainer.steps=20", f"resume={half}", folder="resumed"))
+
+
+def test_translator(train: Callable[..., Path]) -> None:
+    whole = train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", folder="whole")
+    half = train(*FEW_NUMBERS, "trainer.epochs=1", "dropout=zaremba", folder="half")
+    same(whole, train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", f"resume={half}", folder="resumed"))
