@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, product
@@ -77,7 +78,17 @@ def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:
             raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
     _refuse_unknown_keys(program, overrides)
     for job in islice(_jobs(overrides), COMBINATIONS):
-        config.check(composed(program, job), schema)
+        checked: Any = config.check(composed(program, job), schema)
+        if isinstance(checked, config.TrainConfig):
+            _refuse_unwritable(checked.outputs)
+
+
+def _refuse_unwritable(outputs: str) -> None:
+    try:
+        os.makedirs(outputs, exist_ok=True)
+        tempfile.TemporaryFile(dir=outputs).close()
+    except OSError as error:
+        raise config.wrong("outputs", outputs, f"a folder that can be written ({error.strerror})") from error
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:

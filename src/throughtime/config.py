@@ -17,8 +17,16 @@ class Mistake(Exception):
 
 def wrong(setting: str, value: object, allowed: str) -> Mistake:
     """The sentence for a setting whose value is not allowed."""
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    return Mistake(f"{setting}={shown}: allowed is {allowed}.")
+    return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}.")
+
+
+def _shown(value: object) -> str:
+    """A value as the user wrote it."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def nearest(word: str, known: list[str]) -> str:

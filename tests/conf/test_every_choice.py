@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
 from tests.conftest import FEW_NUMBERS, ROOT
+
 from throughtime import compose, config
 from throughtime.run import decoding
 

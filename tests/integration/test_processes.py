@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import FEW_NUMBERS, TINY
 
 Program = Callable[..., subprocess.CompletedProcess[str]]

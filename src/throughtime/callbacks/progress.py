@@ -19,7 +19,7 @@ class Progress(lightning.Callback):
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._started: float | None = None
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         if self._started is None:

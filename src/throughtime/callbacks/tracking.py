@@ -44,10 +44,10 @@ class WandbTracker(Tracker):
     """A W&B run of its own, finished by its exit state."""
 
     def __init__(self, folder: Path, choice: config.WandbTracking, run: config.Run, settings: dict[str, Any]):
-        import wandb
-
         super().__init__(folder)
         mode = _mode(choice)
+        import wandb
+
         print(f"W&B: {mode} run {run.name} in project {choice.project}" + _hint(mode), flush=True)
         try:
             self._run = wandb.init(
@@ -78,11 +78,12 @@ class WandbTracker(Tracker):
 
 def _mode(choice: config.WandbTracking) -> Any:
     """`auto` follows WANDB_MODE, else whether a login exists."""
-    import wandb
-
+    os.environ.setdefault("WANDB_SILENT", "true")  # its own words would stand beside our one sentence
     asked = os.environ.get("WANDB_MODE", "auto") if choice.mode == "auto" else choice.mode
     if asked in ("offline", "disabled"):
         return asked
+    import wandb
+
     login = wandb.login(prompt=False, verify=False)
     if asked == "online" and not login:
         allowed = "auto or offline where no W&B login exists (`wandb login` makes one)"

@@ -1,0 +1,166 @@
+"""Contract 7: whatever a user gets wrong is told in one sentence, with exit code 2 and no traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import FEW_NUMBERS, TINY
+
+from throughtime import compose, config
+from throughtime.run import decoding, training
+
+# command line -> what the sentence must name; {} is the test's folder
+TRAIN = {
+    "model.dpeth=2": "model.dpeth is no setting; did you mean model.depth?",
+    "modle=language_model": "modle is no setting; did you mean model?",
+    "cell=lsmt": "cell=lsmt: allowed is gru, lstm, rnn; did you mean lstm?",
+    "data=tex": "data=tex: allowed is hf, number_words, pairs, stdlib_docs, text; did you mean text?",
+    "model.depth=0": "model.depth=0: allowed is a number of at least 1",
+    "model.depth=two": "model.depth=two: allowed is a whole number",
+    "model.depth=1.5": "model.depth=1.5: allowed is a whole number",
+    "model.bidirectional=maybe": "model.bidirectional=maybe: allowed is true or false",
+    "optim.lr=-1": "optim.lr=-1: allowed is a number above 0",
+    "optim.lr=nan": "optim.lr=nan: allowed is a number above 0",
+    "dropout=zaremba dropout.rate=1": "dropout.rate=1: allowed is a number of at least 0 and at most 0.95",
+    "engine=fast": "engine=fast: allowed is auto, loop or native",
+    "tbptt.chunk=null": "tbptt.chunk=null: allowed is a whole number",
+    "trainer.precision=fp8": "trainer.precision=fp8: allowed is 32-true, bf16-mixed, 16-mixed or 64-true",
+    "cell=lstm,gru": "cell=lstm,gru lists several values: allowed with -m",
+    "data=text data.path=a=b": "data.path=a=b can't be read",
+    "search.n_best=9": "search.n_best=9: allowed is at most search.size=5",
+    "model=language_model": "model=language_model: allowed is encoder_decoder with data=number_words",
+    "data=stdlib_docs model=encoder_decoder": "model=encoder_decoder: allowed is language_model",
+    "data=stdlib_docs model.bidirectional=true": "model.bidirectional=true: allowed is false",
+    "data.largest=10": "data.largest=10: allowed is large enough",
+    "data.target_language=en": "data.target_language=en: allowed is a language other",
+    "data.target_language=klingon": "data.target_language=klingon: allowed is one of",
+    "data=text": "data.path=null: allowed is a file or a glob",
+    "data=text data.path={}/none.txt": "none.txt: allowed is a file that is there",
+    "data=text data.path={}": "allowed is a file, not a folder",
+    "data=text data.path={}/empty.txt": "empty.txt: allowed is a file that is not empty",
+    "data=text data.path={}/latin.txt": "latin.txt: allowed is a UTF-8 text, and this one holds the byte 0xe9",
+    "data=text data.path={}/tiny.txt": "allowed is",
+    "data=pairs": "data.path=null: allowed is one table file",
+    "data=pairs data.path={}/bad.tsv": "bad.tsv: allowed is a table with the columns 0 and 1 in each line; line 2 is not",
+    "data=pairs data.path={}/bad.jsonl": "bad.jsonl: allowed is JSON objects",
+    "data=pairs data.path={}/table.xls": "table.xls: allowed is a file that ends in",
+    "data=pairs data.source_path={}/two.txt data.target_path={}/three.txt": "three.txt: allowed is a file of 2 lines",
+    "data=pairs data.source_path={}/two.txt": "allowed is set together with data.target_path",
+    "tokenizer.vocabulary=100": "tokenizer.vocabulary=100: allowed is a number of at least 260 with tokenizer=bpe",
+    "data=text data.path={}/story.txt decoding.prompts=[Zebra]": "decoding.prompts='Z': allowed is a character",
+    "tracking=wandb tracking.mode=online": "tracking.mode=online: allowed is auto or offline where no W&B login exists",
+    "resume={}/none.ckpt": "none.ckpt: allowed is a checkpoint file, a run folder",
+    "resume={}/broken.ckpt": "broken.ckpt: allowed is a whole checkpoint of throughtime",
+    "trainer.accelerator=mps": "trainer.accelerator=mps: allowed is auto or cpu",
+    "trainer.clip.value=1": "trainer.clip.value=1: allowed is null where trainer.clip.norm is set",
+    "trainer.early_stopping.monitor=bits_per_character": "allowed is with model=encoder_decoder bleu",
+}
+DECODE = {
+    "": "checkpoint=null: allowed is a checkpoint file",
+    "checkpoint={}/none": "none: allowed is a checkpoint file",
+    "checkpoint=last outputs={}/nowhere": "checkpoint=last: allowed is last only where a run",
+    "checkpoint={}/broken.ckpt": "allowed is a whole checkpoint",
+    "checkpoint={}/other.ckpt": "this one is of another kind",
+    "checkpoint={}/old.ckpt": "allowed is a checkpoint of format 1, and this one has format 0",
+    "checkpoint={}/old.ckpt input={}/none.txt": "input={}/none.txt: allowed is a file that is there",
+    "checkpoint={}/old.ckpt search=beem": "search=beem: allowed is beam, greedy, sample; did you mean beam?",
+    "checkpoint={}/old.ckpt search=sample search.temperature=0": "search.temperature=0: allowed is a number above 0",
+    "checkpoint={}/old.ckpt input={}/two.txt references={}/three.txt": "three.txt: allowed is a file of 2 lines",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    contents = {
+        "empty.txt": b"",
+        "latin.txt": "caf\u00e9 au lait\n".encode("latin-1") * 50,
+        "tiny.txt": b"ab",
+        "two.txt": b"a\nb\n",
+        "three.txt": b"a\nb\nc\n",
+        "bad.tsv": b"a\tb\nc\n",
+        "bad.jsonl": b'{"source": "a"}\n',
+        "table.xls": b"a\tb\n",
+        "story.txt": b"the cat sat on the mat.\n" * 40,
+        "broken.ckpt": b"PK not a checkpoint",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save({"weights": 1}, tmp_path / "other.ckpt")
+    torch.save({"state_dict": {}, "throughtime": {"format": 0}}, tmp_path / "old.ckpt")
+    return tmp_path
+
+
+def start(program: str, overrides: list[str], folder: Path) -> None:
+    """The program's own steps, without Hydra's launcher."""
+    with compose.one_sentence():
+        if program == "decode":
+            compose.preflight("decode", config.DecodeConfig, overrides)
+            decoding.decode(config.check(compose.composed("decode", overrides), config.DecodeConfig))
+        else:
+            compose.preflight("train", config.TrainConfig, overrides)
+            training.run(compose.composed("train", overrides), folder / "run", overrides)
+
+
+def told(program: str, line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the program, run in this process, says before it ends with exit code 2."""
+    overrides = line.replace("{}", str(folder)).split()
+    with pytest.raises(SystemExit) as ending:
+        start(program, overrides, folder)
+    assert ending.value.code == 2
+    return capsys.readouterr().err
+
+
+def one_sentence(text: str) -> str:
+    """The sentence, which must be the only line and no traceback."""
+    (line,) = [line for line in text.splitlines() if line and not line.startswith("preparing")]
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(("line", "sentence"), TRAIN.items())
+def test_train(line: str, sentence: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = FEW_NUMBERS if "data=" not in line and "data." not in line else []
+    small = [setting for setting in TINY if setting.split("=")[0] not in line]
+    error = told("train", " ".join([f"outputs={files}/outputs", *small, *numbers, line]), files, capsys)
+    assert sentence.replace("{}", str(files)) in one_sentence(error)
+
+
+@pytest.mark.parametrize(("line", "sentence"), DECODE.items())
+def test_decode(line: str, sentence: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentence.replace("{}", str(files)) in one_sentence(told("decode", line, files, capsys))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("train.py", "cell=lsmt"),
+        ("train.py", "outputs=/dev/null/x"),
+        ("train.py", "-m cell=lstm,lsmt"),
+        ("decode.py", "checkpoint=none"),
+        ("decode.py", "checkpiont=last"),
+    ],
+)
+def test_the_programs_end_with_code_2(name: str, line: str, program: Callable) -> None:
+    done = program(name, *line.split())
+    assert done.returncode == 2
+    assert one_sentence(done.stderr)
+    assert not done.stdout
+
+
+def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:
+    folder = train(*FEW_NUMBERS)
+    before = (folder / "summary.json").read_bytes()
+    with pytest.raises(config.Mistake, match=r"hydra\.run\.dir=.*: allowed is a folder without a run in it"):
+        train(*FEW_NUMBERS)
+    assert (folder / "summary.json").read_bytes() == before
+
+
+def test_an_unseen_character_leaves_the_old_output(train: Callable[..., Path], story: Path) -> None:
+    folder = train("data=text", f"data.path={story}")
+    (folder / "in.txt").write_text("the\ncat\nZebra\n")
+    (folder / "out.txt").write_text("precious")
+    values = compose.composed("decode", [f"checkpoint={folder}", f"input={folder}/in.txt", f"output={folder}/out.txt"])
+    with pytest.raises(config.Mistake, match="input line 3='Z': allowed is a character"):
+        decoding.decode(config.check(values, config.DecodeConfig))
+    assert (folder / "out.txt").read_text() == "precious"
