@@ -149,7 +149,7 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
         known = _keys(composed(program, chosen))
         for override in overrides:
             key = override.key_or_group
-            if key.split(".")[0] != "hydra" and key not in known and key not in groups:
+            if not key.startswith(("hydra.", "hydra/")) and key not in known and key not in groups:
                 raise config.Mistake(
                     f"{key} is no setting{config.nearest(key, [*known, *groups]) or '; --cfg job lists all.'}"
                 )

@@ -93,7 +93,11 @@ class PairLoader:
         """This epoch's batches of this rank, each the places of its pairs."""
         source, target = self._lengths.T
         if self._seed is None:
-            return self._cut(np.lexsort((self._source, source, target)))[self._rank :: self._world]
+            order = np.lexsort((self._source, source, target))
+            batches = self._cut(order)  # no rank may be without one, or the others would wait for it forever
+            return (batches if len(batches) >= self._world else np.array_split(order, self._world))[
+                self._rank :: self._world
+            ]
         random = np.random.default_rng([self._seed, self._epoch])
         batches = self._cut(np.lexsort((random.random(len(source)), self._source, source, target)))
         order = random.permutation(len(batches))[: len(batches) // self._world * self._world]
