@@ -30,6 +30,13 @@ def test_language_model(train: Callable[..., Path], story: Path, dropout: str) -
     same(whole, train(*common, "trainer.epochs=4", f"resume={half}", folder="resumed"))
 
 
+def test_in_the_middle_of_an_epoch_the_state_is_carried(train: Callable[..., Path], story: Path) -> None:
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "dropout=zaremba", "trainer.validate_every=5"]
+    whole = train(*common, "trainer.epochs=2", "trainer.steps=20", folder="whole")
+    half = train(*common, "trainer.epochs=2", "trainer.steps=10", folder="half")
+    same(whole, train(*common, "trainer.epochs=2", "trainer.steps=20", f"resume={half}", folder="resumed"))
+
+
 def test_translator(train: Callable[..., Path]) -> None:
     whole = train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", folder="whole")
     half = train(*FEW_NUMBERS, "trainer.epochs=1", "dropout=zaremba", folder="half")

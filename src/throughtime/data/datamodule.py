@@ -11,7 +11,28 @@ from throughtime.data.prepare import Prepared
 from throughtime.data.stream import ChunkLoader, open_stream
 
 
-class StreamModule(lightning.LightningDataModule):
+class _Resumable(lightning.LightningDataModule):
+    """Saves the training loader's position with the checkpoint, and has the next training loader go on there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._training: ChunkLoader | PairLoader | None = None
+        self._position: dict[str, int] = {}
+
+    def _resumed(self, loader: Any) -> Any:
+        if self._position:
+            loader.load_state_dict(self._position)
+        self._training = loader
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        return self._training.state_dict() if self._training else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._position = state_dict
+
+
+class StreamModule(_Resumable):
     """Chunks of text columns; evaluation runs through its text in chunks too, whatever training does."""
 
     EVALUATION_CHUNK = 128
@@ -21,7 +42,8 @@ class StreamModule(lightning.LightningDataModule):
         self.prepared, self._batch, self._chunk = prepared, batch, chunk
 
     def train_dataloader(self) -> ChunkLoader:
-        return ChunkLoader(self._text("train"), self._batch.columns, self._chunk, *_place(self.trainer))
+        loader = ChunkLoader(self._text("train"), self._batch.columns, self._chunk, *_place(self.trainer))
+        return self._resumed(loader)
 
     def val_dataloader(self) -> ChunkLoader:
         return self._evaluation("validation")
@@ -38,7 +60,7 @@ class StreamModule(lightning.LightningDataModule):
         return open_stream(self.prepared.folder / f"{split}.bin", self.prepared.tokenizers["text"].size)
 
 
-class PairModule(lightning.LightningDataModule):
+class PairModule(_Resumable):
     """Buckets of pairs; training leaves out the longest, evaluation none."""
 
     def __init__(self, prepared: Prepared, batch: config.Batch, seed: int):
@@ -51,7 +73,7 @@ class PairModule(lightning.LightningDataModule):
         loader = PairLoader(pairs, self._batch.tokens, self._batch.longest, self._seed, rank, world)
         if not len(loader):
             raise config.wrong("batch.longest", self._batch.longest, "the length of some training pair at least")
-        return loader
+        return self._resumed(loader)
 
     def val_dataloader(self) -> PairLoader:
         return self._evaluation("validation")
