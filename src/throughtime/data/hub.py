@@ -1,6 +1,6 @@
 """Any Hugging Face dataset, by name or from a local folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -75,7 +75,7 @@ def _inside(row: Any, field: str) -> str:
         raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
     value = row
     for name in _parts(field):
-        if not isinstance(value, dict) or name not in value:
+        if not isinstance(value, Mapping) or name not in value:
             known = list(row)
             raise config.wrong(
                 "data.text_field or data.source_field",

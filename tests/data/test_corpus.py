@@ -1,0 +1,77 @@
+"""Where the rows come from: splits that do not overlap, text kept whole, every file format, local datasets."""
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict
+from tests.conftest import settings
+
+from throughtime.data import corpus, files
+
+ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
+
+
+def pairs_of(splits: dict) -> list[tuple[str, str]]:
+    return [(row["source"], row["target"]) for split in files.SPLITS for row in splits[split]]
+
+
+def test_numbers_stand_in_one_split_only() -> None:
+    data = settings("data.largest=999", "data.train=500", "data.validation=200", "data.test=200").data
+    rows = pairs_of(corpus.read(data))
+    assert len(set(rows)) == 900
+    assert pairs_of(corpus.read(data)) == rows
+
+
+def test_docstrings_of_a_file_stay_together() -> None:
+    splits = corpus.read(settings("data=stdlib_docs").data)
+    texts = {split: set(splits[split]["text"]) for split in files.SPLITS}
+    sizes = {split: sum(map(len, texts[split])) for split in files.SPLITS}
+    assert sum(sizes.values()) > 1_000_000
+    assert 0.8 < sizes["train"] / sum(sizes.values()) < 0.95
+    assert not texts["train"] & texts["test"]
+
+
+@pytest.mark.parametrize("text", ["one line\n" * 5000, "no line end " * 5000, "ü" * 3000, "word\r\n" * 2000])
+def test_a_text_is_cut_but_not_changed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_bytes(text[: len(text) // 2].encode())
+    (tmp_path / "b.txt").write_bytes(text[len(text) // 2 :].encode())
+    splits = corpus.read(settings("data=text", f"data.path='{tmp_path}/*.txt'").data)
+    parts = {split: "".join(row["text"] for row in splits[split]) for split in files.SPLITS}
+    assert parts["train"] + parts["validation"] + parts["test"] == text
+    assert len(parts["validation"]) == pytest.approx(0.05 * len(text), rel=0.1)
+
+
+def table(folder: Path, kind: str) -> list[str]:
+    """Writes ROWS in a format and gives the overrides that read them."""
+    if kind == "aligned":
+        for side, place in (("source", 0), ("target", 1)):
+            (folder / side).write_text("".join(row[place] + "\n" for row in ROWS))
+        return [f"data.source_path={folder}/source", f"data.target_path={folder}/target"]
+    lines = {
+        "tsv": [f"{source}\t{target}\textra" for source, target in ROWS],
+        "csv": ["en,fr", *('{},"{}"'.format(source, target.replace('"', '""')) for source, target in ROWS)],
+        "jsonl": [json.dumps({"source": source, "target": target}) for source, target in ROWS],
+    }[kind]
+    (folder / f"pairs.{kind}").write_text("\n".join(lines) + "\n")
+    named = ["data.source_field=en", "data.target_field=fr"] if kind == "csv" else []
+    return [f"data.path={folder}/pairs.{kind}", *named]
+
+
+@pytest.mark.parametrize("kind", ["tsv", "csv", "jsonl", "aligned"])
+def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
+    splits = corpus.read(settings("data=pairs", *table(tmp_path, kind)).data)
+    assert sorted(pairs_of(splits)) == sorted(ROWS)
+    assert [len(splits[split]) for split in files.SPLITS] == [18, 1, 1]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
+    rows = Dataset.from_list([{"translation": {"en": source, "de": target}} for source, target in ROWS])
+    DatasetDict({"train": rows, "dev": rows.select(range(3)), "held": rows.select(range(2))}).save_to_disk(
+        tmp_path / "saved"
+    )
+    fields = ["data.source_field=translation.en", "data.target_field=translation.de"]
+    named = ["data.validation_split=dev", "data.test_split=held", f"data.streaming={str(streaming).lower()}"]
+    splits = corpus.read(settings("data=hf", f"data.path={tmp_path}/saved", *fields, *named).data)
+    assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
