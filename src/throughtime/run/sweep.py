@@ -66,7 +66,8 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    """The ranking on the terminal."""
+    """The ranking on the terminal; overrides that all jobs share are left out."""
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
     console = Console(highlight=False)
     table = Table(
         title=f"{len(jobs)} jobs by {next((job['monitor'] for job in jobs if 'monitor' in job), 'objective')}"
@@ -75,7 +76,8 @@ def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
         table.add_column(column)
     for job in jobs:
         result = f"{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
-        cells = (job["rank"] or "-", job["job"], " ".join(job["overrides"]), result)
+        varied = " ".join(override for override in job["overrides"] if override not in shared or len(jobs) == 1)
+        cells = (job["rank"] or "-", job["job"], varied, result)
         table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))
     console.print(table)
     console.print(f"ranking  {folder / 'sweep.csv'}", soft_wrap=True)
