@@ -47,10 +47,11 @@ def closing(record: Record, samples: list[dict[str, Any]]) -> None:
 
 
 def decode_line(checkpoint: Path, samples: list[dict[str, Any]]) -> str:
-    """A shell line that decodes the first sample's source again."""
+    """A shell line that decodes the first sample's source, or the first line of its prompt, again."""
     text = (samples[0].get("source") or samples[0].get("prompt", "")) if samples else ""
     program = _short(Path(sys.argv[0]).resolve().parent / "decode.py")
-    return f"echo {shlex.quote(text)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}"
+    line = next(iter(text.strip().splitlines()), "")
+    return f"echo {shlex.quote(line)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}"
 
 
 def _samples(samples: list[dict[str, Any]]) -> Table:
