@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config"],
     ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
-    ["data.corpus", "data.batch", "search.score"],
+    ["data.corpus", "data.batch", "search.score", "train.ranks"],
     ["nn.cells", "nn.dropout", "nn.attention"],
     ["nn.recurrence"],
     ["nn.stack"],

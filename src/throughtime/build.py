@@ -86,11 +86,10 @@ class Decodable:
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
-    settings: config.TrainConfig
 
 
 def from_checkpoint(path: Path) -> Decodable:
-    """Model, tokenizers and settings out of nothing but the checkpoint.
+    """Model and tokenizers out of nothing but the checkpoint.
 
     Raises:
         Mistake: the checkpoint cannot be used.
@@ -107,7 +106,7 @@ def from_checkpoint(path: Path) -> Decodable:
             if name.startswith("model.")
         }
     )
-    return Decodable(built.eval(), tokenizers, settings)
+    return Decodable(built.eval(), tokenizers)
 
 
 def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
@@ -117,7 +116,7 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     about = checkpoint.about(settings, prepared)
     if not isinstance(built, LanguageModel):
         return TranslationTask(built, settings, about)
-    splits = {"train": "train", "val": "validation", "test": "test"}
+    splits = {"val": "validation", "test": "test"}
     facts = {short: prepared.facts["splits"][split] for short, split in splits.items()}
     rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
     return LanguageModelTask(built, settings, about, rates)
@@ -127,8 +126,7 @@ def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDat
     """The loaders of a text or of pairs."""
     if not config.reads_text(settings.data):
         return PairModule(prepared, settings.batch, settings.seed)
-    chunk = settings.tbptt.chunk if isinstance(settings.tbptt, config.FixedChunks) else None
-    return StreamModule(prepared, settings.batch, chunk)
+    return StreamModule(prepared, settings.batch, config.chunk_of(settings.tbptt))
 
 
 def monitored(settings: config.TrainConfig) -> str:

@@ -479,6 +479,11 @@ class DecodeConfig:
         _refuse_contradictory_search("search", self.search)
 
 
+def chunk_of(tbptt: Tbptt) -> int | None:
+    """Steps between two cuts of the gradient; None where it is never cut."""
+    return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
+
+
 def reads_text(data: Data) -> bool:
     """Whether the corpus is running text (for a language model) rather than pairs."""
     return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)

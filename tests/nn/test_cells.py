@@ -16,14 +16,6 @@ ENGINES = ["loop", "native", "auto"]
 B, T, I, H = 3, 7, 5, 4
 
 
-@pytest.fixture(autouse=True)
-def double() -> None:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 

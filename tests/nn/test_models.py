@@ -21,14 +21,6 @@ SOURCES = [[4, 5, 6, 7, 8, 9, 4], [10], [6, 5, 11, 12]]
 TARGETS = [[5, 6], [9, 8, 7, 6, 5, 4], [10, 4, 4]]
 
 
-@pytest.fixture(autouse=True)
-def double() -> None:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def translator(*overrides: str) -> EncoderDecoder:
     model = build.model(settings(*SMALL, *overrides), {"source": 14, "target": 13})
     assert isinstance(model, EncoderDecoder)

@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning
 import torch
-import torch.distributed as dist
 
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
@@ -17,6 +16,7 @@ from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.search import Hypothesis, Stepper, search, stepper_of
 from throughtime.train.quality import text_scores
+from throughtime.train.ranks import from_all_ranks
 
 BATCH = 64  # rows decoded together
 
@@ -88,11 +88,7 @@ class Pairs:
             random = torch.Generator().manual_seed(self._settings.seed)
             results = search(self._settings.search, stepper, pairs[rows]["source_ids"], random)
             found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
-        everywhere = [found]
-        if trainer.world_size > 1:
-            everywhere = [{} for _ in range(trainer.world_size)]
-            dist.all_gather_object(everywhere, found)
-        whole = {row: hypotheses for part in everywhere for row, hypotheses in part.items()}
+        whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
         return [whole[row] for row in range(len(pairs))]
 
 

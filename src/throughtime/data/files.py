@@ -116,8 +116,12 @@ def _utf8(path: str, raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        shown = f"0x{raw[error.start]:02x}"
-        raise config.wrong("data.path", path, f"a UTF-8 text, and this one holds the byte {shown}") from error
+        raise not_utf8("data.path", path, error) from error
+
+
+def not_utf8(setting: str, name: str, error: UnicodeDecodeError) -> config.Mistake:
+    """The sentence for a file that is no UTF-8 text."""
+    return config.wrong(setting, name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}")
 
 
 # pairs -----------------------------------------------------------------------------------------------------------
@@ -166,9 +170,7 @@ def read_lines(setting: str, name: str) -> list[str]:
     try:
         content = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise config.wrong(
-            setting, name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}"
-        ) from error
+        raise not_utf8(setting, name, error) from error
     return content.removesuffix("\n").split("\n")
 
 

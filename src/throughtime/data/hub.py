@@ -1,6 +1,6 @@
 """Any Hugging Face dataset, by name or from a local folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -74,7 +74,7 @@ def _inside(row: Any, field: str) -> str:
     if row is None:
         raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
     value = row
-    for name in _parts(field):
+    for name in field.split("."):
         if not isinstance(value, Mapping) or name not in value:
             known = list(row)
             raise config.wrong(
@@ -84,7 +84,3 @@ def _inside(row: Any, field: str) -> str:
             )
         value = value[name]
     return str(value)
-
-
-def _parts(field: str) -> Iterator[str]:
-    yield from field.split(".")

@@ -12,13 +12,18 @@ class Attention(nn.Module, ABC):
     a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts m_s.
     """
 
-    @abstractmethod
+    def __init__(self, hidden: int, width: int):
+        super().__init__()
+        self.key = nn.Linear(width, hidden, bias=False)
+
     def keys(self, memory: Tensor) -> Tensor:
-        """(batch, source time, width) -> (batch, source time, key width)."""
+        """(batch, source time, width) -> (batch, source time, hidden)."""
+        keys: Tensor = self.key(memory)
+        return keys
 
     @abstractmethod
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(batch, time, hidden), (batch, source time, key width) -> (batch, time, source time)."""
+        """(batch, time, hidden), (batch, source time, hidden) -> (batch, time, source time)."""
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Contexts (batch, time, width) and weights (batch, time, source time); `mask` (batch, source time) is true
@@ -31,14 +36,6 @@ class Attention(nn.Module, ABC):
 class DotAttention(Attention):
     """score(q, k) = q . W m (the "general" form of Luong et al. 2015, which lets the widths differ)."""
 
-    def __init__(self, hidden: int, width: int):
-        super().__init__()
-        self.key = nn.Linear(width, hidden, bias=False)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        keys: Tensor = self.key(memory)
-        return keys
-
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         return queries @ keys.transpose(1, 2)
 
@@ -47,14 +44,9 @@ class AdditiveAttention(Attention):
     """score(q, m) = v . tanh(Q q + W m + b) (Bahdanau et al. 2015)."""
 
     def __init__(self, hidden: int, width: int):
-        super().__init__()
+        super().__init__(hidden, width)
         self.query = nn.Linear(hidden, hidden)
-        self.key = nn.Linear(width, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        keys: Tensor = self.key(memory)
-        return keys
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         scores: Tensor = self.score(torch.tanh(self.query(queries)[:, :, None] + keys[:, None]))

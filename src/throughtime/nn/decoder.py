@@ -31,7 +31,7 @@ class Bridge(nn.Module):
 
 
 class DecoderState(NamedTuple):
-    """All that the next step needs: the stack's state, and the source it may look at. `keys` is None without attention."""
+    """All that the next step needs: the stack's state, and the source it may look at. `keys` is 0 wide without attention."""
 
     stack: StackState
     memory: Tensor

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from throughtime import build, config
 from throughtime.callbacks.decoding import describe
-from throughtime.data.files import read_lines, readable
+from throughtime.data.files import not_utf8, read_lines, readable
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.nn.models import LanguageModel
 from throughtime.search import search, stepper_of
@@ -114,9 +114,7 @@ def _decoded(file: TextIO, name: str) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:
-        raise config.wrong(
-            "input", name, f"a UTF-8 text, and this one holds the byte 0x{error.object[error.start]:02x}"
-        ) from error
+        raise not_utf8("input", name, error) from error
 
 
 def _text(line: str, place: int, name: str) -> str:

@@ -25,9 +25,9 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
     counts = ", ".join(f"{fact[unit]:,} {split}" for split, fact in prepared.facts["splits"].items())
     vocabulary = ", ".join(f"{side} {size:,}" for side, size in prepared.facts["vocabulary"].items())
     _console.print(f"data   {settings.data.name}: {unit} {counts}; {settings.tokenizer.name} vocabulary {vocabulary}")
-    shape, parameters = settings.model, sum(weight.numel() for weight in task.model.parameters())
+    shape = settings.model
     _console.print(
-        f"model  {shape.name}: {shape.depth} x {settings.cell.name}({shape.hidden}), {parameters:,} parameters,"
+        f"model  {shape.name}: {shape.depth} x {settings.cell.name}({shape.hidden}), {task.size:,} parameters,"
         f" {trainer.precision_plugin.precision} on {task.device if trainer.world_size == 1 else trainer.world_size}"
     )
 

@@ -114,7 +114,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
         "best_epoch": int(top["epoch"]),
         **fitted,
         "tokens_per_second": round(task.tokens_seen / progress.seconds, 1) if progress.seconds else None,
-        "parameters": sum(weight.numel() for weight in task.model.parameters()),
+        "parameters": task.size,
         "checkpoints": {"best": chosen, "last": str(Path(last.dirpath) / "last.ckpt")},
         **{name: value for name, value in top.items() if name.startswith("val/")},
         **{name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")},

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime.data.batch import IGNORED
+from throughtime.train.ranks import together
 
 
 def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,7 +19,7 @@ def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def per_token(total: Tensor, count: Tensor) -> Tensor:
     """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens of all ranks."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not together():
         return total / count
     everywhere = count.clone()
     dist.all_reduce(everywhere)

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning
 import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -17,6 +16,7 @@ from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.state import State, detach
 from throughtime.train import optim
 from throughtime.train.loss import per_token, token_loss
+from throughtime.train.ranks import from_all_ranks
 
 
 class Task(lightning.LightningModule):
@@ -33,6 +33,11 @@ class Task(lightning.LightningModule):
         self.tokens_seen = 0
         self.carried: dict[str, State] = {}
         self._restored: dict[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many parameters the model has."""
+        return sum(weight.numel() for weight in self.model.parameters())
 
     @abstractmethod
     def logits(self, batch: Any, split: str) -> Tensor:
@@ -94,7 +99,7 @@ class Task(lightning.LightningModule):
         }
         if torch.cuda.is_available():
             here["cuda_random"] = torch.cuda.get_rng_state()
-        checkpoint["throughtime"] = {**self._about, "ranks": _from_all_ranks(here)}
+        checkpoint["throughtime"] = {**self._about, "ranks": from_all_ranks(here)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         ranks = checkpoint["throughtime"]["ranks"]
@@ -149,14 +154,6 @@ class TranslationTask(Task):
     model: EncoderDecoder
 
     def logits(self, batch: PairBatch, split: str) -> Tensor:
-        chunk = self._settings.tbptt.chunk if isinstance(self._settings.tbptt, config.FixedChunks) else None
-        logits: Tensor = self.model(batch.source, batch.source_lengths, batch.tokens, chunk if self.training else None)
+        chunk = config.chunk_of(self._settings.tbptt) if self.training else None
+        logits: Tensor = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
         return logits
-
-
-def _from_all_ranks(value: Any) -> list[Any]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    gathered = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, value)
-    return gathered

@@ -1,0 +1,19 @@
+"""What the processes of a run tell one another."""
+
+from typing import Any
+
+import torch.distributed as dist
+
+
+def together() -> bool:
+    """Whether this process is one of several."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def from_all_ranks(value: Any) -> list[Any]:
+    """Every process's value, by rank, on every process."""
+    if not together():
+        return [value]
+    gathered = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
