@@ -1,58 +1,94 @@
-"""What every cell is: parameters, and one pure step between products that the engine computes."""
+"""What every cell is: parameters, and one step made of pointwise functions between products that the engine computes."""
 
-from abc import ABC, abstractmethod
-from typing import ClassVar
+from abc import ABC
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 CellState = dict[str, Tensor]
+StageFunction = Callable[..., CellState]
+
+
+class Stage(NamedTuple):
+    """One product with a carried tensor, and the pointwise rest behind it; most cells are a single stage.
+
+    The engine multiplies `operand`, a state or what an earlier stage of the same step returned, by the next `blocks` of
+    the recurrent weight, and calls `function(input gates, product, carried, *vectors)`, row by row independent. What it
+    returns replaces carried tensors of that name or joins them; after the last stage every state must be fresh.
+    Without an operand there is no product, and `None` is handed in its place.
+    """
+
+    operand: str | None
+    blocks: int
+    function: StageFunction
 
 
 class Cell(nn.Module, ABC):
     """A recurrent cell, `gates` blocks of `hidden` units wide.
 
-    Per step it sees x_t W^T + b (`project`, one product for all steps) and h_{t-1} R^T + c (`recur`, one product a step);
-    `step` is the pointwise rest. The parameters are those of torch's own recurrent layers, in the same gate order.
+    Per step it sees x_t W^T + b (`project`, one product for all steps) and h_{t-1} R^T + c (one product a step, the
+    engine's business); `step` is the pointwise rest. A cell with several products a step gives its `stages` instead.
+    The parameters are those of torch's own recurrent layers, in the same gate order.
 
-    weight_input: (gates * hidden, features), weight_hidden: (gates * hidden, hidden), both biases: (gates * hidden,).
+    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, hidden), with a bias for each row.
+    `vectors` names the further parameters that the step takes, each as wide as what it scales.
     """
 
     states: ClassVar[tuple[str, ...]]  # names of the state tensors, the output first
     gates: ClassVar[int]
+    blocks: ClassVar[int | None] = None  # of the recurrent weight, where they are not as many as the gates
+    vectors: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, features: int, hidden: int):
         super().__init__()
         self.features, self.hidden = features, hidden
+        self.sizes = dict.fromkeys(self.states, hidden)
         self.weight_input = nn.Parameter(torch.empty(self.gates * hidden, features))
-        self.weight_hidden = nn.Parameter(torch.empty(self.gates * hidden, hidden))
         self.bias_input = nn.Parameter(torch.empty(self.gates * hidden))
-        self.bias_hidden = nn.Parameter(torch.empty(self.gates * hidden))
+        blocks = self.gates if self.blocks is None else self.blocks
+        self.weight_hidden = nn.Parameter(torch.empty(blocks * hidden, hidden))
+        self.bias_hidden = nn.Parameter(torch.empty(blocks * hidden))
         self.initialise()
 
+    @property
+    def width(self) -> int:
+        """How wide the output is."""
+        return self.sizes[self.states[0]]
+
     def initialise(self) -> None:
-        """Glorot input weights, orthogonal recurrent weights gate by gate, biases zero."""
-        for block in self.weight_input.data.chunk(self.gates):
+        """Glorot input weights, orthogonal recurrent weights block by block, biases zero."""
+        for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
-        for block in self.weight_hidden.data.chunk(self.gates):
+        for block in self.weight_hidden.data.split(self.hidden):
             nn.init.orthogonal_(block)
         nn.init.zeros_(self.bias_input)
         nn.init.zeros_(self.bias_hidden)
 
     def initial_state(self, rows: int) -> CellState:
-        """All zeros, each (rows, hidden)."""
-        return {name: self.weight_hidden.new_zeros(rows, self.hidden) for name in self.states}
+        """All zeros, each (rows, its size)."""
+        return {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
 
     def project(self, inputs: Tensor) -> Tensor:
         """(..., features) -> (..., gates * hidden), for as many steps at once as there are."""
         return F.linear(inputs, self.weight_input, self.bias_input)
 
-    def recur(self, state: CellState) -> Tensor:
-        """The state's product, (batch, gates * hidden)."""
-        return F.linear(state[self.states[0]], self.weight_hidden, self.bias_hidden)
+    def stages(self) -> tuple[Stage, ...]:
+        """The products of a step and what follows each."""
+        return (Stage(self.states[0], self.gates, self.step),)
+
+    def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Weight and bias of each stage that has a product, as dense matrices (out, in)."""
+        rows = [stage.blocks * self.hidden for stage in self.stages() if stage.operand is not None]
+        return list(zip(self.weight_hidden.split(rows), self.bias_hidden.split(rows), strict=True))
+
+    def vector_values(self) -> list[Tensor]:
+        """The parameters that `vectors` names."""
+        return [getattr(self, name) for name in self.vectors]
 
     @staticmethod
-    @abstractmethod
-    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
+    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, *vectors: Tensor) -> CellState:
         """One time step, pointwise: both products (batch, gates * hidden) and the old state -> the new state."""
+        raise NotImplementedError

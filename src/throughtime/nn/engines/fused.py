@@ -1,0 +1,258 @@
+"""The fast path of every gated cell: compiled stages, and a backward through time arranged by hand.
+
+forward    gates = W x + b for all steps at once; then, step by step, the recurrent product and the compiled stage
+backward   step by step in reverse, the compiled derivative and the product that leads to the state before;
+           then each weight's gradient as ONE product over all steps
+
+The tensors of all steps lie behind one another, (time, batch, width), and the kernels write into their rows. Under mixed
+precision the products are in the lower precision; states, and the sums that make them, stay in the weights' own.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from itertools import repeat
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.engines import graphs
+from throughtime.nn.engines.graphs import Kind
+from throughtime.nn.engines.masks import Masks, choose
+from throughtime.nn.engines.products import multiplication
+from throughtime.nn.engines.step import Setting, StageKernels, StepKernels
+
+_KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
+
+
+def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
+    """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
+    gates = cell.project(inputs.transpose(0, 1))
+    state = {name: state[name].to(cell.weight_input.dtype) for name in cell.states}
+    initial: CellState = {}
+    if masks is not None:
+        initial = cell.initial_state(len(inputs))
+        state = choose(masks.resets[:, :1], initial, state)
+    tensors = {f"{name}@0": part for name, part in state.items()}
+    tensors |= {f"initial {name}@0": part for name, part in initial.items()}
+    tensors |= {f"vector {place}@0": vector for place, vector in enumerate(cell.vector_values())}
+    for place, (matrix, bias) in _matrices(cell):
+        tensors |= {f"matrix {place}": matrix, f"bias {place}": bias}
+    run = Run(_kernels(cell, gates, masks is not None), masks, torch.is_grad_enabled())
+    outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())  # type: ignore[no-untyped-call]
+    return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
+
+
+@cache
+def why_not_fused(device: torch.device) -> str | None:
+    """Why this engine cannot run on a device (told once), or None where it can."""
+    reason = graphs.why_not_compiled(device)
+    if reason:
+        Console(stderr=True).print(f"engine=fused: {reason}, so engine=loop takes its place")
+    return reason
+
+
+def _matrices(cell: Cell) -> list[tuple[int, tuple[Tensor, Tensor]]]:
+    """The recurrent matrices and biases by the place of their stage, from 1."""
+    places = [place for place, stage in enumerate(cell.stages(), start=1) if stage.operand is not None]
+    return list(zip(places, cell.matrices(), strict=True))
+
+
+def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
+    """The kernels of a cell, made when they are first asked for."""
+    dtype, device = cell.weight_input.dtype, gates.device.type
+    lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
+    setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
+    known = _KERNELS.setdefault(cell, {})
+    if setting not in known:
+        known[setting] = StepKernels(cell, setting)
+    return known[setting]
+
+
+class _ThroughTime(torch.autograd.Function):
+    """What autograd sees of a run."""
+
+    @staticmethod
+    def forward(ctx: Any, run: "Run", names: list[str], gates: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.run = run
+        return run.forward(gates, dict(zip(names, tensors, strict=True)))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outputs: Tensor, *final: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.run.backward(outputs, final)
+
+
+class Run:
+    """One run through time. `_stacks[name]` holds a tensor for all steps, `_rows[name][t]` is its part that step t uses."""
+
+    def __init__(self, kernels: StepKernels, masks: Masks | None, learning: bool):
+        self._kernels, self._masks, self._learning = kernels, masks, learning
+        self._stages = list(enumerate(kernels.stages, start=1))
+        self._stacks: dict[str, Tensor] = {}
+        self._rows: dict[str, Any] = {}
+
+    # forward ---------------------------------------------------------------------------------------------------------
+
+    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Outputs (time, batch, width) and the state tensors after the last step."""
+        self._gates, self._given = gates, given
+        self._steps, self._batch = gates.shape[:2]
+        self._lay_out()
+        plans = [self._forward_plan(place, stage) for place, stage in self._stages]
+        for time in range(self._steps):
+            for run, columns, multiply, operands, products, at in plans:
+                arguments = list(columns[time])
+                if multiply is not None:
+                    arguments[at] = products[time if self._learning else 0] = multiply(operands[time])
+                run(arguments)
+        final = [self._stacks[f"{name}@0"][-1].clone() for name in self._kernels.states]
+        if self._kernels.setting.masked:
+            return self._stacks[f"output@{len(self._stages)}"], *final
+        return self._stacks[f"{self._kernels.output}@0"][1:], *final
+
+    def _lay_out(self) -> None:
+        """Rows for everything that a step takes or writes."""
+        self._rows = {name: repeat(tensor) for name, tensor in self._given.items()}
+        self._rows["gates@0"] = self._gates.unbind(0)
+        if self._masks is not None:
+            later = torch.cat([self._masks.resets[:, 1:], torch.zeros_like(self._masks.resets[:, :1])], dim=1)
+            self._rows["running@0"] = self._masks.running.t()[..., None].contiguous().unbind(0)
+            self._rows["resets@0"] = later.t()[..., None].contiguous().unbind(0)
+        for place, stage in self._stages:
+            self._rows[f"bias {place}"] = repeat(self._given.get(f"bias {place}"))
+            self._rows[f"product {place}"] = [self._gates] * self._steps
+            for name, kind in stage.writes.items():
+                if stage.last and name.removeprefix("low ") in self._kernels.states:
+                    self._lay_out_state(name, kind, place)
+                else:
+                    self._rows[f"{name}@{place}"] = self._stack(f"{name}@{place}", kind).unbind(0)
+
+    def _lay_out_state(self, name: str, kind: Kind, place: int) -> None:
+        """One stack for before and after: what a step finds is what the step before it has left."""
+        stack = self._stacks[f"{name}@0"] = self._empty(kind, self._steps + 1)
+        stack[0] = self._given[f"{name.removeprefix('low ')}@0"]
+        rows = stack.unbind(0)
+        self._rows[f"{name}@0"], self._rows[f"{name}@{place}"] = rows[:-1], rows[1:]
+
+    def _stack(self, name: str, kind: Kind) -> Tensor:
+        self._stacks[name] = self._empty(kind, self._steps)
+        return self._stacks[name]
+
+    def _empty(self, kind: Kind, steps: int) -> Tensor:
+        by_row, width, dtype = kind
+        return self._gates.new_empty((steps, self._batch, width) if by_row else (steps, width), dtype=dtype)
+
+    def _forward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
+        """The kernel of a stage, its arguments at each step, and the product that goes among them."""
+        kernel = stage.forward if self._learning else stage.alone
+        for extra in range(len(stage.writes), len(kernel.kinds)):
+            name = f"saved {place} {extra}"
+            self._rows[name] = self._stack(name, kernel.kinds[extra]).unbind(0)
+        names = [*self._results(place, len(kernel.kinds)), *self._kernels.takes[place - 1]]
+        columns = list(zip(*(self._rows[name] for name in names), strict=False))
+        if stage.operand is None:
+            return kernel.run, columns, None, None, None, None
+        multiply = multiplication(self._matrix(place), self._batch)
+        operands = self._rows[self._kernels.operands[place - 1]]
+        return kernel.run, columns, multiply, operands, self._rows[f"product {place}"], names.index(f"product {place}")
+
+    def _results(self, place: int, count: int) -> list[str]:
+        """The names of a forward kernel's results."""
+        written = self._kernels.writes[place - 1]
+        return [*written, *(f"saved {place} {extra}" for extra in range(len(written), count))]
+
+    def _matrix(self, place: int) -> Tensor:
+        return self._given[f"matrix {place}"].to(self._kernels.setting.product)
+
+    # backward --------------------------------------------------------------------------------------------------------
+
+    def backward(self, outputs: Tensor, final: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        """The gradients of the gates and of everything given, in its order."""
+        above, waiting = list(outputs.contiguous().unbind(0)), self._boundary(final)
+        if not self._kernels.setting.masked:
+            above[-1] = above[-1] + final[0]
+        plans = [self._backward_plan(place, stage) for place, stage in reversed(self._stages)]
+        for time in reversed(range(self._steps)):
+            for stage, columns, slots, multiply in plans:
+                written = slots[time]
+                stage.backward.run([*written, *columns[time], *self._sources(stage, waiting, above[time])])
+                for name, slot, through in stage.flows:
+                    waiting[name].append(multiply(written[slot]) if through else written[slot])
+            for name in self._kernels.states:
+                waiting[name] += waiting.pop(f"old {name}", [])
+        found = {f"{name}@0": sum(waiting[name]) for name in self._kernels.states if waiting[name]}
+        found |= self._beyond_the_recurrence()
+        return found.get("gates@0"), *(found.get(name) for name in self._given)
+
+    def _boundary(self, final: tuple[Tensor, ...]) -> defaultdict[str, list[Tensor]]:
+        """What would come from behind the last step: the final states' gradients, in the dtypes that the kernels expect."""
+        waiting: defaultdict[str, list[Tensor]] = defaultdict(list)
+        state = self._kernels.setting.state
+        for name, gradient in zip(self._kernels.states, final, strict=True):
+            dtypes = self._kernels.boundary[name]
+            waiting[name] = [torch.zeros_like(gradient, dtype=dtype) for dtype in dtypes]
+            if name != self._kernels.output:
+                at = dtypes.index(state) if state in dtypes else 0
+                waiting[name][at : at + 1] = [gradient.to(dtypes[at] if dtypes else state)]
+        return waiting
+
+    def _sources(self, stage: StageKernels, waiting: dict[str, list[Tensor]], above: Tensor) -> list[Tensor]:
+        """The gradients that come together in the results of a stage, result by result."""
+        sources: list[Tensor] = []
+        for name in stage.differentiated:
+            coming = waiting.pop(name, [])
+            if stage.last and name == self._kernels.output:
+                coming = [*coming, above]
+            sources += coming or [
+                self._gates.new_zeros((self._batch, stage.writes[name][1]), dtype=stage.writes[name][2])
+            ]
+        return sources
+
+    def _backward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
+        """The backward kernel's stage, what was saved for it and where it writes at each step, and the product before it."""
+        results = self._results(place, len(stage.forward.kinds))
+        takes = self._kernels.takes[place - 1]
+        names = [takes[at] if at >= 0 else results[-1 - at] for at in stage.derived.saved]
+        columns = list(zip(*(self._rows[name] for name in names), strict=False)) if names else [()] * self._steps
+        slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
+        transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
+        return stage, columns, slots, transposed
+
+    def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
+        """Rows to write gradients into; where no later product or sum reads them all, two take turns."""
+        kind, flowing = stage.backward.kinds[slot], [at for _, at, through in stage.flows if not through]
+        names = [name for name, at in stage.reached.items() if at == slot]
+        if slot in flowing and len(names) == flowing.count(slot):
+            turns = self._empty(kind, 2).unbind(0)
+            return [turns[time % 2] for time in range(self._steps)]
+        return self._stack(f"gradient {place} {slot}", kind).unbind(0)
+
+    def _beyond_the_recurrence(self) -> dict[str, Tensor]:
+        """The gradients of what every step shares, each by one product or sum over all steps."""
+        found: dict[str, Tensor] = {}
+        for place, stage in self._stages:
+            taken = dict(zip(stage.takes, self._kernels.takes[place - 1], strict=True))
+            for name, slot in stage.reached.items():
+                gradient = self._stacks.get(f"gradient {place} {slot}")
+                if name == "product" and gradient is not None:
+                    found |= self._of_matrix(place, gradient)
+                elif name == "gates" and gradient is not None:
+                    found["gates@0"] = found["gates@0"] + gradient if "gates@0" in found else gradient
+                elif name.startswith(("vector", "initial")) and gradient is not None:
+                    key, total = taken[name], gradient.sum(0)
+                    found[key] = found[key] + total if key in found else total
+        return found
+
+    def _of_matrix(self, place: int, gradient: Tensor) -> dict[str, Tensor]:
+        operands = self._stacks[self._kernels.operands[place - 1]][: self._steps].flatten(0, 1)
+        flat, state = gradient.flatten(0, 1), self._kernels.setting.state
+        return {
+            f"matrix {place}": torch.mm(flat.t(), operands).to(state),
+            f"bias {place}": flat.sum(0, dtype=state),
+        }

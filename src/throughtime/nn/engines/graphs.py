@@ -1,0 +1,209 @@
+"""A function and its derivative as two kernels, compiled by Inductor, that write into tensors given to them.
+
+The batch stays symbolic, so that one kernel serves every batch size above 1. Inductor keeps compiled kernels on disk from
+run to run; within a process equal graphs share one. What torch offers publicly (`torch.compile`) guards each call for
+longer than a step of a small cell takes, so this file uses the parts that it is built from, and is the only one to.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+Function = Callable[..., Sequence[Tensor]]
+Kind = tuple[bool, int, torch.dtype]  # whether there is one for each row of the batch, its width, its dtype
+
+
+class Kernel(NamedTuple):
+    """`run([*slots, *inputs])` writes the results into the slots, which are of these kinds."""
+
+    run: Callable[[list[Tensor]], Any]
+    kinds: list[Kind]
+
+
+class Derived(NamedTuple):
+    """A traced function and its derivative.
+
+    `forward`: inputs -> results, then what else the derivative saves. `saved`: what the derivative takes before the
+    gradients of the results; an input by its place, the forward's k-th result as -1 - k. `backward`: saved, gradients ->
+    the gradients of inputs; `reached` tells which of them is that of an input, by its place.
+    """
+
+    forward: fx.GraphModule
+    saved: list[int]
+    backward: fx.GraphModule
+    reached: dict[int, int]
+
+
+def why_not_compiled(device: torch.device) -> str | None:
+    """Why kernels cannot be compiled here, or None where they can."""
+    if device.type == "cuda":
+        return None if torch.utils._triton.has_triton() else "triton is missing"  # type: ignore[no-untyped-call]
+    if device.type != "cpu":
+        return f"there is no compiler for {device.type}"
+    return None if shutil.which("g++") or shutil.which("clang++") else "there is no C++ compiler (g++ or clang++)"
+
+
+def stand_ins(kinds: Sequence[Kind], device: torch.device) -> list[Tensor]:
+    """Fake tensors of these kinds that share a symbolic batch, to trace with."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+    mode, made = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), []
+    for by_row, width, dtype in kinds:
+        real = torch.empty((7, width) if by_row else (width,), dtype=dtype, device=device)
+        dims = [DimDynamic.DUCK, DimDynamic.STATIC] if by_row else [DimDynamic.STATIC]
+        context: Any = StatelessSymbolicContext(dynamic_sizes=dims)
+        made.append(mode.from_tensor(real, symbolic_context=context))
+    return made
+
+
+def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
+    """The kinds of fake or real tensors (rows, width) or (width,)."""
+    return [(tensor.dim() == 2, tensor.shape[-1], tensor.dtype) for tensor in tensors]
+
+
+def kernel(function: Function, inputs: list[Tensor]) -> Kernel:
+    """Compiles a function of fake tensors."""
+    kinds = kinds_of(function(*inputs))
+    slots = [like(kind, inputs) for kind in kinds]
+
+    def into(*tensors: Tensor) -> tuple[()]:
+        for slot, result in zip(tensors, function(*tensors[len(slots) :]), strict=False):
+            slot.copy_(result)
+        return ()
+
+    return Kernel(compiled(_traced(into, [*slots, *inputs]), [*slots, *inputs]), kinds)
+
+
+def like(kind: Kind, inputs: list[Tensor]) -> Tensor:
+    """A fake tensor of a kind, of the same batch as these."""
+    by_row, width, dtype = kind
+    model = next(tensor for tensor in inputs if tensor.dim() == 2)
+    return model.new_empty((model.shape[0], width) if by_row else (width,), dtype=dtype)
+
+
+def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModule:
+    from torch._functorch.compile_utils import fx_graph_cse
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
+    for node in graph.graph.nodes:
+        if node.target in (torch.ops.aten.alias.default, torch.ops.aten.detach.default):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    return fx.GraphModule(graph, fx_graph_cse(graph.graph))
+
+
+_KERNELS: dict[str, Callable[[list[Tensor]], Any]] = {}
+
+
+def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tensor]], Any]:
+    """Inductor's kernel for a graph that returns nothing."""
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx_inner
+
+    key = f"{graph.code}{kinds_of(inputs)}{inputs[0].device}"
+    if key not in _KERNELS:
+        with torch.no_grad(), tracing(TracingContext(inputs[0].fake_mode)):  # type: ignore[attr-defined]
+            _KERNELS[key] = compile_fx_inner(graph, inputs)  # type: ignore[assignment, arg-type]
+    return _KERNELS[key]
+
+
+def derive(function: Function, inputs: list[Tensor], differentiable: Sequence[bool], results: int) -> Derived:
+    """Traces a function of fake tensors and the derivative of its first `results` by the differentiable inputs."""
+
+    def joint(*tensors: Tensor) -> list[Tensor | None]:
+        primals = [
+            tensor.detach().requires_grad_(flag)
+            for tensor, flag in zip(tensors[: len(inputs)], differentiable, strict=True)
+        ]
+        with torch.enable_grad():
+            outputs = list(function(*primals))
+            flowing = [
+                (output, gradient)
+                for output, gradient in zip(outputs[:results], tensors[len(inputs) :], strict=True)
+                if output.requires_grad
+            ]
+            leaves = [primal for primal in primals if primal.requires_grad]
+            tops, gradients = zip(*flowing, strict=True)
+            found = torch.autograd.grad(tops, leaves, gradients, allow_unused=True)
+        return [*outputs, *found]
+
+    outputs = function(*inputs)
+    graph = _traced(joint, [*inputs, *(torch.empty_like(output) for output in outputs[:results])])
+    return _partition(graph, len(inputs), len(outputs), [place for place, flag in enumerate(differentiable) if flag])
+
+
+def _partition(graph: fx.GraphModule, inputs: int, outputs: int, places: list[int]) -> Derived:
+    """Cuts the joint graph in two. What the derivative needs of the forward is saved, unless a cheap operation on one
+    saved tensor gives it again."""
+    nodes = list(graph.graph.nodes)
+    (returned,) = nodes[-1].args
+    leaves = [node for node in nodes if node.op == "placeholder"]
+    behind = set(leaves[inputs:])  # what depends on the gradients coming in
+    for node in nodes:
+        if behind.intersection(node.all_input_nodes):
+            behind.add(node)
+    found = {place: node for place, node in zip(places, returned[outputs:], strict=True) if node is not None}
+    gradients = list(dict.fromkeys(found.values()))
+    saved = _needed(gradients, behind)
+    results = list(returned[:outputs])
+    results += [node for node in saved if node not in leaves and node not in results]
+    forward = _extracted(graph, leaves[:inputs], results)
+    backward = _extracted(graph, [*saved, *leaves[inputs:]], gradients)
+    references = [leaves.index(node) if node in leaves else -1 - results.index(node) for node in saved]
+    return Derived(forward, references, backward, {place: gradients.index(node) for place, node in found.items()})
+
+
+_POINTWISE = {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "erf"}
+_REDUCTIONS = {"sum", "mean", "var_mean", "amax", "amin", "max", "min"}
+_DEAR = _POINTWISE | _REDUCTIONS  # dearer to compute again than to read
+
+
+def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
+    """The forward's nodes that the derivative must be handed."""
+    saved: dict[fx.Node, None] = {}
+    seen: set[fx.Node] = set()
+    waiting = list(tops)
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
+        again = node.op == "call_function" and len(node.all_input_nodes) <= 1 and name not in _DEAR
+        if node in behind and node.op == "placeholder":
+            continue
+        if node in behind or again:
+            waiting.extend(node.all_input_nodes)
+        else:
+            saved[node] = None
+    return list(saved)
+
+
+def _extracted(graph: fx.GraphModule, inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
+    """The part of a graph that leads from these nodes to those."""
+    part = fx.Graph()
+    known = {node: part.placeholder(f"input_{place}") for place, node in enumerate(inputs)}
+    wanted = _leading_to(outputs, set(inputs))
+    for node in graph.graph.nodes:
+        if node in wanted and node not in known:
+            known[node] = part.node_copy(node, lambda before: known[before])
+    part.output([known[node] for node in outputs])
+    return fx.GraphModule(graph, part)
+
+
+def _leading_to(outputs: list[fx.Node], inputs: set[fx.Node]) -> set[fx.Node]:
+    wanted: set[fx.Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted and node not in inputs:
+            wanted.add(node)
+            waiting.extend(node.all_input_nodes)
+    return wanted

@@ -1,0 +1,37 @@
+"""The reference: any cell, one step after the other, differentiated by autograd."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.engines.masks import Masks, choose
+
+
+def loop(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
+    """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
+    outputs, output = [], cell.states[0]
+    matrices, vectors = cell.matrices(), cell.vector_values()
+    initial = cell.initial_state(len(inputs)) if masks else state
+    for time, gates in enumerate(cell.project(inputs).unbind(1)):  # unbind's gradient is one stack, not T slices
+        if masks is None:
+            state = step(cell, gates, state, matrices, vectors)
+            outputs.append(state[output])
+            continue
+        running, resets = masks.slices(time)
+        state = choose(resets, initial, state)
+        fresh = step(cell, gates, state, matrices, vectors)
+        outputs.append(torch.where(running, fresh[output], 0.0))
+        state = choose(running, fresh, state)
+    return torch.stack(outputs, dim=1), state
+
+
+def step(
+    cell: Cell, gates: Tensor, state: CellState, matrices: list[tuple[Tensor, Tensor | None]], vectors: list[Tensor]
+) -> CellState:
+    """One step: each stage's product, then its pointwise rest."""
+    carried, products = dict(state), iter(matrices)
+    for stage in cell.stages():
+        product = None if stage.operand is None else F.linear(carried[stage.operand], *next(products))
+        carried |= stage.function(gates, product, carried, *vectors)
+    return {name: carried[name] for name in cell.states}

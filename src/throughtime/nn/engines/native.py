@@ -1,0 +1,41 @@
+"""torch's own kernels (oneDNN, cuDNN), for the cells whose equations they compute."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from throughtime.nn.cells import Cell, Gru, Lstm, ReluRnn, TanhRnn
+from throughtime.nn.cells.base import CellState
+
+KERNELS: dict[type[Cell], Callable[..., tuple[Tensor, ...]]] = {
+    TanhRnn: torch.rnn_tanh,
+    ReluRnn: torch.rnn_relu,
+    Lstm: torch.lstm,
+    Gru: torch.gru,
+}
+
+
+def native(cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None) -> tuple[Tensor, CellState]:
+    """Inputs (batch, time, features) and a state -> outputs (batch, time, hidden) and the state after each row's end.
+
+    Every length must be at least 1.
+    """
+    kernel = KERNELS[type(cell)]
+    weights = [cell.weight_input, cell.weight_hidden, cell.bias_input, cell.bias_hidden]
+    carried = [state[name][None] for name in cell.states]
+    settings = (True, 1, 0.0, cell.training, False)  # biases, layers, dropout, training, bidirectional
+    if lengths is None:
+        outputs, *final = kernel(inputs, _as_torch_has_it(carried), weights, *settings, True)
+    else:
+        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        sorted_states = _as_torch_has_it([part[:, packed.sorted_indices] for part in carried])
+        flat, *final = kernel(packed.data, packed.batch_sizes, sorted_states, weights, *settings)
+        final = [part[:, packed.unsorted_indices] for part in final]
+        outputs, _ = pad_packed_sequence(packed._replace(data=flat), batch_first=True, total_length=inputs.shape[1])
+    return outputs, {name: part[0] for name, part in zip(cell.states, final, strict=True)}
+
+
+def _as_torch_has_it(carried: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    return carried[0] if len(carried) == 1 else tuple(carried)
