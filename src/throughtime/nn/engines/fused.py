@@ -96,6 +96,7 @@ class Run:
         self._stages = list(enumerate(kernels.stages, start=1))
         self._stacks: dict[str, Tensor] = {}
         self._rows: dict[str, Any] = {}
+        self._saved: dict[int, list[Sequence[Tensor]]] = {}
 
     # forward ---------------------------------------------------------------------------------------------------------
 
@@ -106,11 +107,13 @@ class Run:
         self._lay_out()
         plans = [self._forward_plan(place, stage) for place, stage in self._stages]
         for time in range(self._steps):
-            for run, columns, multiply, operands, products, at in plans:
+            for run, columns, multiply, operands, products, at, saved in plans:
                 arguments = list(columns[time])
                 if multiply is not None:
                     arguments[at] = products[time if self._learning else 0] = multiply(operands[time])
-                run(arguments)
+                further = run(arguments)
+                if self._learning:
+                    saved.append(further)
         final = [self._stacks[f"{name}@0"][-1].clone() for name in self._kernels.states]
         if self._kernels.setting.masked:
             return self._stacks[f"output@{len(self._stages)}"], *final
@@ -149,23 +152,16 @@ class Run:
         return self._gates.new_empty((steps, self._batch, width) if by_row else (steps, width), dtype=dtype)
 
     def _forward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
-        """The kernel of a stage, its arguments at each step, and the product that goes among them."""
-        kernel = stage.forward if self._learning else stage.alone
-        for extra in range(len(stage.writes), len(kernel.kinds)):
-            name = f"saved {place} {extra}"
-            self._rows[name] = self._stack(name, kernel.kinds[extra]).unbind(0)
-        names = [*self._results(place, len(kernel.kinds)), *self._kernels.takes[place - 1]]
+        """A stage's kernel, its arguments at each step, the product that goes among them, and where to save the rest."""
+        run = (stage.forward if self._learning else stage.alone).run
+        names = [*self._kernels.writes[place - 1], *self._kernels.takes[place - 1]]
         columns = list(zip(*(self._rows[name] for name in names), strict=False))
+        saved = self._saved[place] = []
         if stage.operand is None:
-            return kernel.run, columns, None, None, None, None
+            return run, columns, None, None, None, None, saved
         multiply = multiplication(self._matrix(place), self._batch)
-        operands = self._rows[self._kernels.operands[place - 1]]
-        return kernel.run, columns, multiply, operands, self._rows[f"product {place}"], names.index(f"product {place}")
-
-    def _results(self, place: int, count: int) -> list[str]:
-        """The names of a forward kernel's results."""
-        written = self._kernels.writes[place - 1]
-        return [*written, *(f"saved {place} {extra}" for extra in range(len(written), count))]
+        operands, product = self._rows[self._kernels.operands[place - 1]], f"product {place}"
+        return run, columns, multiply, operands, self._rows[product], names.index(product), saved
 
     def _matrix(self, place: int) -> Tensor:
         return self._given[f"matrix {place}"].to(self._kernels.setting.product)
@@ -216,10 +212,15 @@ class Run:
 
     def _backward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
         """The backward kernel's stage, what was saved for it and where it writes at each step, and the product before it."""
-        results = self._results(place, len(stage.forward.kinds))
-        takes = self._kernels.takes[place - 1]
-        names = [takes[at] if at >= 0 else results[-1 - at] for at in stage.derived.saved]
-        columns = list(zip(*(self._rows[name] for name in names), strict=False)) if names else [()] * self._steps
+        takes, writes, further = (
+            self._kernels.takes[place - 1],
+            self._kernels.writes[place - 1],
+            zip(*self._saved[place]),
+        )
+        rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
+        rows |= {-1 - at: self._rows[name] for at, name in enumerate(writes)}
+        rows |= {at: self._rows[name] for at, name in enumerate(takes)}
+        columns = list(zip(*(rows[at] for at in stage.derived.saved))) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
         return stage, columns, slots, transposed

@@ -17,9 +17,9 @@ Kind = tuple[bool, int, torch.dtype]  # whether there is one for each row of the
 
 
 class Kernel(NamedTuple):
-    """`run([*slots, *inputs])` writes the results into the slots, which are of these kinds."""
+    """`run([*slots, *inputs])` writes its first results into the slots and returns the rest; `kinds` are all results'."""
 
-    run: Callable[[list[Tensor]], Any]
+    run: Callable[[list[Tensor]], Sequence[Tensor]]
     kinds: list[Kind]
 
 
@@ -65,17 +65,19 @@ def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
     return [(tensor.dim() == 2, tensor.shape[-1], tensor.dtype) for tensor in tensors]
 
 
-def kernel(function: Function, inputs: list[Tensor]) -> Kernel:
-    """Compiles a function of fake tensors."""
+def kernel(function: Function, inputs: list[Tensor], slots: int | None = None) -> Kernel:
+    """Compiles a function of fake tensors, with slots for its first results, or for all."""
     kinds = kinds_of(function(*inputs))
-    slots = [like(kind, inputs) for kind in kinds]
+    count = len(kinds) if slots is None else slots
+    arguments = [*(like(kind, inputs) for kind in kinds[:count]), *inputs]
 
-    def into(*tensors: Tensor) -> tuple[()]:
-        for slot, result in zip(tensors, function(*tensors[len(slots) :]), strict=False):
+    def into(*tensors: Tensor) -> list[Tensor]:
+        results = list(function(*tensors[count:]))
+        for slot, result in zip(tensors, results[:count], strict=False):
             slot.copy_(result)
-        return ()
+        return results[count:]
 
-    return Kernel(compiled(_traced(into, [*slots, *inputs]), [*slots, *inputs]), kinds)
+    return Kernel(compiled(_traced(into, arguments), arguments), kinds)
 
 
 def like(kind: Kind, inputs: list[Tensor]) -> Tensor:
@@ -99,11 +101,11 @@ def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModul
     return fx.GraphModule(graph, fx_graph_cse(graph.graph))
 
 
-_KERNELS: dict[str, Callable[[list[Tensor]], Any]] = {}
+_KERNELS: dict[str, Callable[[list[Tensor]], Sequence[Tensor]]] = {}
 
 
-def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tensor]], Any]:
-    """Inductor's kernel for a graph that returns nothing."""
+def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
+    """Inductor's kernel for a graph."""
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx_inner
 
@@ -166,24 +168,27 @@ _DEAR = _POINTWISE | _REDUCTIONS  # dearer to compute again than to read
 
 
 def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
-    """The forward's nodes that the derivative must be handed."""
+    """The forward's nodes that the derivative must be handed: what it uses, each traced to the one it is cheaply made of."""
     saved: dict[fx.Node, None] = {}
-    seen: set[fx.Node] = set()
-    waiting = list(tops)
+    waiting, seen = list(tops), set(tops)
     while waiting:
         node = waiting.pop()
-        if node in seen:
+        if node not in behind:
+            saved |= dict.fromkeys(_bases(node))
             continue
-        seen.add(node)
-        name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
-        again = node.op == "call_function" and len(node.all_input_nodes) <= 1 and name not in _DEAR
-        if node in behind and node.op == "placeholder":
-            continue
-        if node in behind or again:
-            waiting.extend(node.all_input_nodes)
-        else:
-            saved[node] = None
+        fresh = [before for before in node.all_input_nodes if before not in seen]
+        seen.update(fresh)
+        waiting.extend(fresh)
     return list(saved)
+
+
+def _bases(node: fx.Node) -> set[fx.Node]:
+    """The one node that cheap operations make this one of, or none for a constant; itself where there is no such one."""
+    name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
+    if node.op == "placeholder" or name in _DEAR:
+        return {node}
+    found = set().union(*(_bases(before) for before in node.all_input_nodes))
+    return found if len(found) <= 1 else {node}
 
 
 def _extracted(graph: fx.GraphModule, inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:

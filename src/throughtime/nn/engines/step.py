@@ -114,7 +114,7 @@ class StageKernels:
     @cached_property
     def forward(self) -> Kernel:
         """Takes -> writes, then what else the backward kernel needs."""
-        return graphs.kernel(self.derived.forward, self._stand_ins)
+        return graphs.kernel(self.derived.forward, self._stand_ins, slots=len(self.writes))
 
     @cached_property
     def backward(self) -> Kernel:
