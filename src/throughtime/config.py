@@ -437,7 +437,7 @@ class TrainConfig:
     batch: Batch
     model: Model
     cell: Cell
-    engine: Literal["auto", "loop", "native"]
+    engine: Literal["auto", "loop", "native", "fused", "scan"]
     context: Context
     dropout: Dropout
     tbptt: Tbptt

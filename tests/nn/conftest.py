@@ -1,9 +1,11 @@
-"""Models are compared in float64, from a fixed seed."""
+"""Models are compared in float64, from a fixed seed; kernels are traced and derived, but only compiled where a test asks."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+from throughtime.nn.engines import graphs
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +14,11 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the fused engine's graphs node by node, which takes no compiler and no seconds; not in tests marked `compiled`."""
+    if "compiled" not in request.keywords:
+        monkeypatch.setattr(graphs, "compiled", lambda graph, _: lambda tensors: graph(*tensors))
+        monkeypatch.setattr(graphs, "why_not_compiled", lambda _: None)

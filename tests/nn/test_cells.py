@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell, Gru, Lstm, ReluRnn, TanhRnn
+from throughtime.nn.engines import graphs
 from throughtime.nn.stack import Stack
 from throughtime.nn.state import detach
 
 CELLS = [TanhRnn, ReluRnn, Lstm, Gru]
-ENGINES = ["loop", "native", "auto"]
+ENGINES = ["loop", "native", "fused", "auto"]
 B, T, I, H = 3, 7, 5, 4
 
 
@@ -116,11 +117,11 @@ def test_gradcheck(kind: type[Cell]) -> None:
         class Given(type(cell)):  # the same cell with the weights handed in
             def __init__(self) -> None:
                 nn.Module.__init__(self)
-                self.hidden = 2
+                self.hidden, self.sizes = 2, dict.fromkeys(self.states, 2)
                 for name, weight in zip(names, weights, strict=True):
                     object.__setattr__(self, name, weight)
 
-        return recurrence.loop(Given(), inputs, Given().initial_state(2), torch.tensor([3, 2]))[0]
+        return recurrence.run(Given(), inputs, lengths=torch.tensor([3, 2]), engine="loop")[0]
 
     assert torch.autograd.gradcheck(run, (inputs, *(weight.detach().requires_grad_() for weight in cell.parameters())))
 
@@ -191,3 +192,33 @@ def test_initial_biases_open_the_forget_gate() -> None:
     assert cell.bias_input.tolist() == [0.0] * H + [1.0] * H + [0.0] * 2 * H
     block = cell.weight_hidden.detach()[:H]
     close(block @ block.T, torch.eye(H))
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(graphs.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
+@pytest.mark.parametrize("kind", [Lstm, Gru])
+def test_compiled_kernels_equal_the_loop(kind: type[Cell]) -> None:
+    cell = with_random_biases(kind(I, H))
+    for rows in (B, 1, 5):  # one kernel serves them all
+        inputs, weights = torch.randn(rows, T, I, requires_grad=True), torch.randn(rows, T, H)
+        results = []
+        for engine in ("loop", "fused"):
+            outputs, final = recurrence.run(cell, inputs, engine=engine)
+            loss = (outputs * weights).sum() + sum(part.sin().sum() for part in final.values())
+            results.append([outputs, *torch.autograd.grad(loss, [inputs, *cell.parameters()])])
+        for ours, theirs in zip(*results, strict=True):
+            close(ours, theirs)
+
+
+@pytest.mark.parametrize(("kind", "engine"), product(CELLS, ENGINES))
+def test_a_reset_begins_anew(kind: type[Cell], engine: str) -> None:
+    cell, inputs = with_random_biases(kind(I, H)), torch.randn(B, T, I, requires_grad=True)
+    resets = torch.zeros(B, T, dtype=torch.bool)
+    resets[0, 3] = resets[2, 0] = resets[2, 5] = True
+    outputs, final = recurrence.run(cell, inputs, random_state(cell), resets=resets, engine=engine)
+    alone, last = recurrence.run(cell, inputs[:1, 3:], engine="loop")
+    close(outputs[0, 3:], alone[0])
+    close(final["h"][0], last["h"][0])
+    close(outputs[2, :5], recurrence.run(cell, inputs[2:, :5], engine="loop")[0][0])
+    (reach,) = torch.autograd.grad(outputs[:, 4:].sum(), inputs)
+    assert not reach[0, :3].any() and reach[0, 3:].any()

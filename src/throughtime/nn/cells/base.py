@@ -41,6 +41,9 @@ class Cell(nn.Module, ABC):
     gates: ClassVar[int]
     blocks: ClassVar[int | None] = None  # of the recurrent weight, where they are not as many as the gates
     vectors: ClassVar[tuple[str, ...]] = ()
+    # One time step, pointwise: `step(input_gates, recurrent_gates, state, *vectors)`, both products (batch, gates *
+    # hidden), the old state -> the new state.
+    step: ClassVar[StageFunction]
 
     def __init__(self, features: int, hidden: int):
         super().__init__()
@@ -80,15 +83,10 @@ class Cell(nn.Module, ABC):
         return (Stage(self.states[0], self.gates, self.step),)
 
     def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Weight and bias of each stage that has a product, as dense matrices (out, in)."""
-        rows = [stage.blocks * self.hidden for stage in self.stages() if stage.operand is not None]
+        """Weight and bias of each stage as dense matrices (out, in), out being 0 where it has no product."""
+        rows = [stage.blocks * self.hidden for stage in self.stages()]
         return list(zip(self.weight_hidden.split(rows), self.bias_hidden.split(rows), strict=True))
 
     def vector_values(self) -> list[Tensor]:
         """The parameters that `vectors` names."""
         return [getattr(self, name) for name in self.vectors]
-
-    @staticmethod
-    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, *vectors: Tensor) -> CellState:
-        """One time step, pointwise: both products (batch, gates * hidden) and the old state -> the new state."""
-        raise NotImplementedError

@@ -41,10 +41,10 @@ def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> 
     tensors = {f"{name}@0": part for name, part in state.items()}
     tensors |= {f"initial {name}@0": part for name, part in initial.items()}
     tensors |= {f"vector {place}@0": vector for place, vector in enumerate(cell.vector_values())}
-    for place, (matrix, bias) in _matrices(cell):
-        tensors |= {f"matrix {place}": matrix, f"bias {place}": bias}
+    for place, (matrix, bias) in enumerate(cell.matrices(), start=1):
+        tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
     run = Run(_kernels(cell, gates, masks is not None), masks, torch.is_grad_enabled())
-    outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())  # type: ignore[no-untyped-call]
+    outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
 
 
@@ -55,12 +55,6 @@ def why_not_fused(device: torch.device) -> str | None:
     if reason:
         Console(stderr=True).print(f"engine=fused: {reason}, so engine=loop takes its place")
     return reason
-
-
-def _matrices(cell: Cell) -> list[tuple[int, tuple[Tensor, Tensor]]]:
-    """The recurrent matrices and biases by the place of their stage, from 1."""
-    places = [place for place, stage in enumerate(cell.stages(), start=1) if stage.operand is not None]
-    return list(zip(places, cell.matrices(), strict=True))
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
@@ -128,7 +122,6 @@ class Run:
             self._rows["running@0"] = self._masks.running.t()[..., None].contiguous().unbind(0)
             self._rows["resets@0"] = later.t()[..., None].contiguous().unbind(0)
         for place, stage in self._stages:
-            self._rows[f"bias {place}"] = repeat(self._given.get(f"bias {place}"))
             self._rows[f"product {place}"] = [self._gates] * self._steps
             for name, kind in stage.writes.items():
                 if stage.last and name.removeprefix("low ") in self._kernels.states:
@@ -182,8 +175,8 @@ class Run:
                     waiting[name].append(multiply(written[slot]) if through else written[slot])
             for name in self._kernels.states:
                 waiting[name] += waiting.pop(f"old {name}", [])
-        found = {f"{name}@0": sum(waiting[name]) for name in self._kernels.states if waiting[name]}
-        found |= self._beyond_the_recurrence()
+        found = self._beyond_the_recurrence()
+        found |= {f"{name}@0": torch.stack(waiting[name]).sum(0) for name in self._kernels.states if waiting[name]}
         return found.get("gates@0"), *(found.get(name) for name in self._given)
 
     def _boundary(self, final: tuple[Tensor, ...]) -> defaultdict[str, list[Tensor]]:
@@ -212,15 +205,12 @@ class Run:
 
     def _backward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
         """The backward kernel's stage, what was saved for it and where it writes at each step, and the product before it."""
-        takes, writes, further = (
-            self._kernels.takes[place - 1],
-            self._kernels.writes[place - 1],
-            zip(*self._saved[place]),
-        )
+        takes, writes = self._kernels.takes[place - 1], self._kernels.writes[place - 1]
+        further = zip(*self._saved[place], strict=True)
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
         rows |= {-1 - at: self._rows[name] for at, name in enumerate(writes)}
         rows |= {at: self._rows[name] for at, name in enumerate(takes)}
-        columns = list(zip(*(rows[at] for at in stage.derived.saved))) or [()] * self._steps
+        columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=False)) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
         return stage, columns, slots, transposed
@@ -253,7 +243,4 @@ class Run:
     def _of_matrix(self, place: int, gradient: Tensor) -> dict[str, Tensor]:
         operands = self._stacks[self._kernels.operands[place - 1]][: self._steps].flatten(0, 1)
         flat, state = gradient.flatten(0, 1), self._kernels.setting.state
-        return {
-            f"matrix {place}": torch.mm(flat.t(), operands).to(state),
-            f"bias {place}": flat.sum(0, dtype=state),
-        }
+        return {f"matrix {place}": torch.mm(flat.t(), operands).to(state), f"bias {place}": flat.sum(0, dtype=state)}

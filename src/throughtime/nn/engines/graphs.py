@@ -40,7 +40,7 @@ class Derived(NamedTuple):
 def why_not_compiled(device: torch.device) -> str | None:
     """Why kernels cannot be compiled here, or None where they can."""
     if device.type == "cuda":
-        return None if torch.utils._triton.has_triton() else "triton is missing"  # type: ignore[no-untyped-call]
+        return None if torch.utils._triton.has_triton() else "triton is missing"
     if device.type != "cpu":
         return f"there is no compiler for {device.type}"
     return None if shutil.which("g++") or shutil.which("clang++") else "there is no C++ compiler (g++ or clang++)"
@@ -51,7 +51,8 @@ def stand_ins(kinds: Sequence[Kind], device: torch.device) -> list[Tensor]:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-    mode, made = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), []
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    made: list[Tensor] = []
     for by_row, width, dtype in kinds:
         real = torch.empty((7, width) if by_row else (width,), dtype=dtype, device=device)
         dims = [DimDynamic.DUCK, DimDynamic.STATIC] if by_row else [DimDynamic.STATIC]
@@ -112,7 +113,7 @@ def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tens
     key = f"{graph.code}{kinds_of(inputs)}{inputs[0].device}"
     if key not in _KERNELS:
         with torch.no_grad(), tracing(TracingContext(inputs[0].fake_mode)):  # type: ignore[attr-defined]
-            _KERNELS[key] = compile_fx_inner(graph, inputs)  # type: ignore[assignment, arg-type]
+            _KERNELS[key] = compile_fx_inner(graph, inputs)
     return _KERNELS[key]
 
 

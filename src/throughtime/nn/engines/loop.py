@@ -30,8 +30,8 @@ def step(
     cell: Cell, gates: Tensor, state: CellState, matrices: list[tuple[Tensor, Tensor | None]], vectors: list[Tensor]
 ) -> CellState:
     """One step: each stage's product, then its pointwise rest."""
-    carried, products = dict(state), iter(matrices)
-    for stage in cell.stages():
-        product = None if stage.operand is None else F.linear(carried[stage.operand], *next(products))
+    carried = dict(state)
+    for stage, matrix in zip(cell.stages(), matrices, strict=True):
+        product = None if stage.operand is None else F.linear(carried[stage.operand], *matrix)
         carried |= stage.function(gates, product, carried, *vectors)
     return {name: carried[name] for name in cell.states}

@@ -1,5 +1,6 @@
 """One step of a cell as kernels: what each stage takes and writes, and where each gradient goes."""
 
+import weakref
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from throughtime.nn.cells.base import Cell, CellState, Stage
+from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
 
@@ -35,11 +36,13 @@ class StageKernels:
     and, where masked, the last one writes the `output`, which then is not the first state itself.
     """
 
-    def __init__(
-        self, cell: Cell, stage: Stage, setting: Setting, carried: dict[str, Kind], then: str | None, last: bool
-    ):
-        self.operand, self.last, self.masked = stage.operand, last, last and setting.masked
-        self._cell, self._stage, self._setting, self._then = cell, stage, setting, then
+    def __init__(self, cell: Cell, place: int, setting: Setting, carried: dict[str, Kind]):
+        stages, (matrix, bias) = cell.stages(), cell.matrices()[place]
+        self._cell, self._place, self._setting = weakref.proxy(cell), place, setting  # or the cell would never go
+        self._rows, self._biased = len(matrix), bias is not None
+        self._then = stages[(place + 1) % len(stages)].operand
+        self.operand, self.last = stages[place].operand, place == len(stages) - 1
+        self.masked = self.last and setting.masked
         self._carried = list(carried)
         kinds = self._taken(carried)
         self.takes = list(kinds)
@@ -53,8 +56,8 @@ class StageKernels:
         cell, setting = self._cell, self._setting
         kinds: dict[str, Kind] = {"gates": (True, cell.weight_input.shape[0], setting.gates), **carried}
         if self.operand is not None:
-            rows = self._stage.blocks * cell.hidden
-            kinds |= {"product": (True, rows, setting.product), "bias": (False, rows, setting.state)}
+            kinds |= {"product": (True, self._rows, setting.product)}
+            kinds |= {"bias": (False, self._rows, setting.state)} if self._biased else {}
         values = cell.vector_values()
         kinds |= {f"vector {place}": (False, len(value), value.dtype) for place, value in enumerate(values)}
         if self.masked:
@@ -69,9 +72,11 @@ class StageKernels:
     def _results(self, given: dict[str, Tensor]) -> CellState:
         dtype = self._setting.state
         carried = {name: given[name] for name in self._carried}
-        product = None if self.operand is None else given["product"].to(dtype) + given["bias"]
+        product = None if self.operand is None else given["product"].to(dtype)
+        if product is not None and "bias" in given:
+            product = product + given["bias"]
         vectors = [given[f"vector {place}"] for place in range(len(self._cell.vectors))]
-        results = self._stage.function(given["gates"].to(dtype), product, carried, *vectors)
+        results = self._cell.stages()[self._place].function(given["gates"].to(dtype), product, carried, *vectors)
         if self.last:
             results = {name: (carried | results)[name] for name in self._cell.states}
         if self.masked:
@@ -146,13 +151,11 @@ class StepKernels:
     """
 
     def __init__(self, cell: Cell, setting: Setting):
-        stages = cell.stages()
         self.states, self.setting = cell.states, setting
         carried: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
         self.stages: list[StageKernels] = []
-        for place, stage in enumerate(stages):
-            then = stages[(place + 1) % len(stages)].operand
-            kernels = StageKernels(cell, stage, setting, dict(carried), then, place == len(stages) - 1)
+        for place in range(len(cell.stages())):
+            kernels = StageKernels(cell, place, setting, dict(carried))
             self.stages.append(kernels)
             carried |= {name: kernels.writes[name] for name in kernels.differentiated if name != "output"}
         self.output = "output" if setting.masked else cell.states[0]
