@@ -27,7 +27,7 @@ LAYERS = [
     ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality"],
     ["data.prepare"],
     ["data.datamodule", "train.task", "train.checkpoint"],
-    ["callbacks.tracking", "callbacks.gradients", "callbacks.progress"],
+    ["callbacks.tracking", "callbacks.gradients", "callbacks.progress", "callbacks.averaging"],
     ["callbacks.decoding"],
     ["build"],
     ["run.record", "run.launch", "run.sweep"],

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from torch import nn
 
 from throughtime import config
+from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.progress import Progress
@@ -182,6 +183,7 @@ def _callbacks(
     callbacks = [
         GradientNorms(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
+        *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
         progress,
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]

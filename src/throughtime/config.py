@@ -313,7 +313,42 @@ class Plateau:
     patience: Natural
 
 
-Schedule = Constant | Cosine | Plateau
+@dataclass(frozen=True)
+class Decay:
+    """The rate stays for `hold` epochs, then is multiplied by `factor` at each (Zaremba et al. 2014)."""
+
+    name: Literal["decay"]
+    hold: Count
+    factor: Annotated[float, Range(above=0, at_most=0.999)]
+
+
+Schedule = Constant | Cosine | Plateau | Decay
+
+
+@dataclass(frozen=True)
+class NoAveraging:
+    """The weights as the optimiser leaves them."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True)
+class NonmonotoneAveraging:
+    """The mean of the weights from the first validation loss that is no better than the best before `patience` others."""
+
+    name: Literal["nonmonotone"]
+    patience: Count
+
+
+@dataclass(frozen=True)
+class ExponentialAveraging:
+    """The exponential moving average of the weights."""
+
+    name: Literal["ema"]
+    decay: Annotated[float, Range(at_least=0, at_most=0.999999)]
+
+
+Averaging = NoAveraging | NonmonotoneAveraging | ExponentialAveraging
 
 
 @dataclass(frozen=True)
@@ -443,6 +478,7 @@ class TrainConfig:
     tbptt: Tbptt
     optim: Optim
     schedule: Schedule
+    averaging: Averaging
     trainer: Trainer
     search: Search
     sampling: Sample

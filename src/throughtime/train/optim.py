@@ -26,6 +26,9 @@ def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: i
         case config.Cosine():
             rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps, choice))
             return {"scheduler": rate, "interval": "step"}
+        case config.Decay():
+            rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: decay(epoch, choice))
+            return {"scheduler": rate, "interval": "epoch"}
         case config.Plateau():
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=choice.factor, patience=choice.patience, threshold=0.0
@@ -40,3 +43,9 @@ def cosine(step: int, steps: int, choice: config.Cosine) -> float:
         return (step + 1) / (choice.warmup + 1)
     done = min(1.0, (step - choice.warmup) / max(1, steps - choice.warmup))
     return choice.floor + (1 - choice.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def decay(epoch: int, choice: config.Decay) -> float:
+    """The share of the first rate in an epoch, counted from 0 (Zaremba et al. 2014, section 4.1)."""
+    share: float = choice.factor ** max(0, epoch + 1 - choice.hold)
+    return share

@@ -1,0 +1,38 @@
+"""What the benchmarks share: jobs timed in turns, and a table with one JSON line behind it."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+WARM_UP = 3
+
+
+def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median milliseconds of each job; they take turns, so that a disturbance meets them all."""
+    for job in jobs.values():
+        for _ in range(WARM_UP):
+            job()
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: round(1000 * statistics.median(values), 2) for name, values in seconds.items()}
+
+
+def show(title: str, rows: list[dict[str, Any]], **facts: Any) -> None:
+    """Rows of equal keys as a table, then everything as one JSON line."""
+    table = Table(*map(str, rows[0]), title=title)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=140).print(table)
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "processor": platform.processor()}
+    print(json.dumps({"benchmark": title, **machine, **facts, "rows": rows}))

@@ -1,0 +1,98 @@
+"""One layer forward and backward: every cell by every engine beside torch's own layers, all in one run.
+
+    python benchmarks/recurrence.py [--cells lstm gru] [--hidden 256 512] [--batch 32] [--time 100] [--repeats 15]
+
+Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
+equally many gates, `per float32` the time beside the cell's own in float32.
+"""
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from measure import medians, show
+from torch import Tensor, nn
+
+from throughtime import config
+from throughtime.compose import composed
+from throughtime.nn import recurrence
+from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.engines.native import KERNELS
+
+TORCH = {"nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN}
+PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "float32": nullcontext,
+    "bf16": partial(torch.autocast, "cpu", torch.bfloat16),
+}
+
+
+def step(precision: str, run: Callable[[Tensor], tuple[Tensor, Any]], inputs: Tensor) -> None:
+    """One forward and backward."""
+    with PRECISIONS[precision]():
+        outputs, _ = run(inputs)
+    outputs.float().sum().backward()
+
+
+def cell_of(name: str, hidden: int) -> Cell:
+    """The cell of `cell=<name>`."""
+    settings = config.check(composed("train", [f"cell={name}"]), config.TrainConfig)
+    return cell_class(settings.cell)(hidden, hidden)
+
+
+def engines_of(cell: Cell) -> list[str]:
+    """The engines worth timing for a cell."""
+    return ["loop", "fused", "auto", *(["native"] if type(cell) in KERNELS else [])]
+
+
+def jobs_of(cells: list[str], hidden: int, batch: int, time: int) -> dict[str, Callable[[], None]]:
+    """Everything that is timed for one width, by `name engine precision`."""
+    inputs = torch.randn(batch, time, hidden, requires_grad=True)
+    jobs: dict[str, Callable[[], None]] = {}
+    for precision in PRECISIONS:
+        for name, kind in TORCH.items():
+            jobs[f"{name} torch {precision}"] = partial(step, precision, kind(hidden, hidden, batch_first=True), inputs)
+        for name in cells:
+            cell = cell_of(name, hidden)
+            for engine in engines_of(cell):
+                run = partial(recurrence.run, cell, engine=engine)
+                jobs[f"{name} {engine} {precision}"] = partial(step, precision, run, inputs)
+    return jobs
+
+
+def rows_of(times: dict[str, float], hidden: int) -> list[dict[str, Any]]:
+    """The table of one width."""
+    rows = []
+    for job, milliseconds in times.items():
+        name, engine, precision = job.split()
+        lstm, own = times[f"nn.LSTM torch {precision}"], times[f"{name} {engine} float32"]
+        gates = 4 if engine == "torch" else cell_of(name, 8).gates
+        row = {"hidden": hidden, "cell": name, "engine": engine, "precision": precision, "ms": milliseconds}
+        ratios = {
+            "per LSTM": milliseconds / lstm,
+            "per gate": milliseconds / lstm * 4 / gates,
+            "per float32": milliseconds / own,
+        }
+        rows.append(row | {key: round(ratio, 2) for key, ratio in ratios.items()})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="+", default=["rnn", "lstm", "gru"])
+    parser.add_argument("--hidden", nargs="+", type=int, default=[256, 512])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--time", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=15)
+    chosen = parser.parse_args()
+    rows = []
+    for hidden in chosen.hidden:
+        times = medians(jobs_of(chosen.cells, hidden, chosen.batch, chosen.time), chosen.repeats)
+        rows += rows_of(times, hidden)
+    show(f"forward + backward, batch {chosen.batch}, time {chosen.time}", rows)
+
+
+if __name__ == "__main__":
+    main()
