@@ -23,7 +23,7 @@ from throughtime.data.tokenizer import PAD, Tokenizer
 from throughtime.nn.attention import AdditiveAttention, Attention, DotAttention
 from throughtime.nn.cells import cell_class
 from throughtime.nn.decoder import Bridge, Decoder
-from throughtime.nn.dropout import between_layers
+from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.stack import Stack
@@ -39,26 +39,26 @@ def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module
 
 
 def _stack(settings: config.TrainConfig, features: int, bidirectional: bool) -> Stack:
-    shape = settings.model
-    cell, dropout = cell_class(settings.cell), between_layers(settings.dropout)
-    return Stack(cell, features, shape.hidden, shape.depth, bidirectional, dropout, settings.engine)
+    cell, widths = cell_class(settings.cell), config.widths(settings.model)
+    return Stack(cell, features, widths, bidirectional, rates(settings.dropout), settings.engine)
 
 
 def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
     shape = settings.model
-    embedding, output = _ends(vocabulary, shape.embedding, shape.hidden, shape.tied)
-    return LanguageModel(embedding, _stack(settings, shape.embedding, bidirectional=False), output)
+    stack = _stack(settings, shape.embedding, bidirectional=False)
+    embedding, output = _ends(vocabulary, shape.embedding, stack.width, shape.tied)
+    return LanguageModel(embedding, stack, output, rates(settings.dropout))
 
 
 def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> EncoderDecoder:
-    shape = settings.model
-    encoder = Encoder(_embedding(source, shape.embedding), _stack(settings, shape.embedding, shape.bidirectional))
-    embedding, output = _ends(target, shape.embedding, shape.hidden, shape.tied)
-    width = encoder.stack.width
-    bridge = Bridge(cell_class(settings.cell).states, shape.depth, width, shape.hidden)
+    shape, dropped = settings.model, rates(settings.dropout)
+    read = _stack(settings, shape.embedding, shape.bidirectional)
     stack = _stack(settings, shape.embedding, bidirectional=False)
-    decoder = Decoder(embedding, stack, bridge, _attention(settings.context, shape.hidden, width), width)
-    return EncoderDecoder(encoder, decoder, output)
+    encoder = Encoder(_embedding(source, shape.embedding), read, dropped)
+    embedding, output = _ends(target, shape.embedding, stack.width, shape.tied)
+    bridge = Bridge(cell_class(settings.cell).states, shape.depth, read.width, stack.width)
+    attention = _attention(settings.context, stack.width, read.width)
+    return EncoderDecoder(encoder, Decoder(embedding, stack, bridge, attention, read.width, dropped), output, dropped)
 
 
 def _attention(choice: config.Context, hidden: int, width: int) -> Attention | None:

@@ -180,7 +180,7 @@ class LanguageModelShape:
 
     name: Literal["language_model"]
     embedding: Count
-    hidden: Count
+    hidden: Count | list[Count]
     depth: Count
     bidirectional: bool
     tied: bool
@@ -241,7 +241,22 @@ class Zaremba:
     rate: Rate
 
 
-Dropout = NoDropout | Zaremba
+@dataclass(frozen=True)
+class Awd:
+    """The regularisation of AWD-LSTM (Merity et al. 2017): one mask for all steps, dropped recurrent weights and words,
+    and penalties on large (`activation`) and on quickly changing (`temporal`) outputs."""
+
+    name: Literal["awd"]
+    words: Rate
+    inputs: Rate
+    between: Rate
+    outputs: Rate
+    weights: Rate
+    activation: Annotated[float, Range(at_least=0)]
+    temporal: Annotated[float, Range(at_least=0)]
+
+
+Dropout = NoDropout | Zaremba | Awd
 
 
 # training --------------------------------------------------------------------------------------------------------
@@ -515,6 +530,11 @@ class DecodeConfig:
         _refuse_contradictory_search("search", self.search)
 
 
+def widths(model: Model) -> list[int]:
+    """The hidden units of each layer."""
+    return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
+
+
 def chunk_of(tbptt: Tbptt) -> int | None:
     """Steps between two cuts of the gradient; None where it is never cut."""
     return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
@@ -534,11 +554,13 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
-    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != model.hidden:
+    if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
+        raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
+    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != widths(model)[-1]:
         raise wrong(
             "model.tied",
             True,
-            f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}",
+            f"only with model.embedding={model.embedding} equal to the last layer's model.hidden={widths(model)[-1]}",
         )
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
@@ -647,6 +669,7 @@ def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     inner = [kind for kind in kinds if kind is not type(None)]
+    inner = [kind for kind in inner if (get_origin(kind) is list) == isinstance(value, list)] or inner
     for kind in inner[:-1]:
         try:
             return _value(value, kind, where)

@@ -131,8 +131,8 @@ GRID = list(product(CELLS, ENGINES, [1, 3], [False, True]))
 
 @pytest.mark.parametrize(("kind", "engine", "depth", "both"), GRID)
 def test_engines_agree_on_ragged_batches(kind: type[Cell], engine: str, depth: int, both: bool) -> None:
-    reference = Stack(kind, I, H, depth, both, engine="loop")
-    stack = Stack(kind, I, H, depth, both, engine=engine)
+    reference = Stack(kind, I, [H] * depth, both, engine="loop")
+    stack = Stack(kind, I, [H] * depth, both, engine=engine)
     stack.load_state_dict(reference.state_dict())
     inputs, lengths = torch.randn(B, T, I), torch.tensor([7, 2, 5])
     results = [module(inputs, lengths=lengths) for module in (reference, stack)]
@@ -150,7 +150,7 @@ def test_engines_agree_on_ragged_batches(kind: type[Cell], engine: str, depth: i
 @pytest.mark.parametrize(("kind", "engine", "depth"), product(CELLS, ENGINES, [1, 3]))
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_chunks_and_steps_equal_the_whole(kind: type[Cell], engine: str, depth: int, chunk: int) -> None:
-    stack, inputs = Stack(kind, I, H, depth, engine=engine), torch.randn(B, T, I)
+    stack, inputs = Stack(kind, I, [H] * depth, engine=engine), torch.randn(B, T, I)
     whole, final = stack(inputs)
     state, parts = None, []
     for part in inputs.split(chunk, dim=1):
@@ -165,7 +165,7 @@ def test_chunks_and_steps_equal_the_whole(kind: type[Cell], engine: str, depth: 
 
 @pytest.mark.parametrize(("kind", "engine", "depth", "both"), GRID)
 def test_padding_changes_nothing(kind: type[Cell], engine: str, depth: int, both: bool) -> None:
-    stack, lengths = Stack(kind, I, H, depth, both, engine=engine), [7, 1, 4]
+    stack, lengths = Stack(kind, I, [H] * depth, both, engine=engine), [7, 1, 4]
     inputs = torch.randn(B, T, I)
     outputs, state = stack(inputs, lengths=torch.tensor(lengths))
     for row, length in enumerate(lengths):

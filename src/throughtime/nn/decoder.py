@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.attention import Attention
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.stack import Stack, StackState
 from throughtime.nn.state import detach
@@ -46,8 +47,17 @@ class Decoder(nn.Module):
     without, it is h_t.
     """
 
-    def __init__(self, embedding: nn.Embedding, stack: Stack, bridge: Bridge, attention: Attention | None, width: int):
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        stack: Stack,
+        bridge: Bridge,
+        attention: Attention | None,
+        width: int,
+        rates: Rates,
+    ):
         super().__init__()
+        self.words = Words(embedding.num_embeddings, rates.words)
         self.embedding, self.stack, self.bridge, self.attention = embedding, stack, bridge, attention
         self.combine = nn.Linear(stack.width + width, stack.width) if attention else None
 
@@ -57,7 +67,7 @@ class Decoder(nn.Module):
         return DecoderState(self.bridge(encoded.state), encoded.memory, encoded.mask, keys)
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        outputs, stack = self.stack(self.embedding(tokens), state.stack)
+        outputs, stack = self.stack(self.words(tokens, self.embedding(tokens)), state.stack)
         if self.attention and self.combine:
             context, _ = self.attention(outputs, state.keys, state.memory, state.mask)
             outputs = torch.tanh(self.combine(torch.cat([outputs, context], dim=-1)))

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from throughtime.nn.decoder import Decoder, DecoderState
+from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState
 
@@ -10,14 +11,20 @@ from throughtime.nn.stack import Stack, StackState
 class LanguageModel(nn.Module):
     """p(x_t | x_<t): embedding -> stack -> dropout -> output."""
 
-    def __init__(self, embedding: nn.Embedding, stack: Stack, output: nn.Linear):
+    def __init__(self, embedding: nn.Embedding, stack: Stack, output: nn.Linear, rates: Rates):
         super().__init__()
         self.embedding, self.stack, self.output = embedding, stack, output
+        self.words, self.dropout = Words(embedding.num_embeddings, rates.words), rates.module(rates.outputs)
 
     def forward(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
         """(batch, time) and the state carried in -> logits (batch, time, vocabulary) and the state after the last step."""
-        outputs, state = self.stack(self.embedding(tokens), state)
-        return self.output(self.stack.dropout(outputs)), state
+        outputs, state = self.outputs(tokens, state)
+        return self.output(self.dropout(outputs)), state
+
+    def outputs(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
+        """What the stack makes of the tokens, (batch, time, width), and the state after the last step."""
+        found: tuple[Tensor, StackState] = self.stack(self.words(tokens, self.embedding(tokens)), state)
+        return found
 
     def read(self, tokens: Tensor, lengths: Tensor) -> StackState:
         """The state after each row's first `lengths` tokens; (batch, time), (batch,)."""
@@ -29,9 +36,10 @@ class LanguageModel(nn.Module):
 class EncoderDecoder(nn.Module):
     """p(y_t | y_<t, x): two separate stacks (Sutskever et al. 2014, Cho et al. 2014)."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, output: nn.Linear):
+    def __init__(self, encoder: Encoder, decoder: Decoder, output: nn.Linear, rates: Rates):
         super().__init__()
         self.encoder, self.decoder, self.output = encoder, decoder, output
+        self.dropout = rates.module(rates.outputs)
 
     def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""
@@ -48,5 +56,5 @@ class EncoderDecoder(nn.Module):
         return self._logits(outputs), state
 
     def _logits(self, outputs: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.decoder.stack.dropout(outputs))
+        logits: Tensor = self.output(self.dropout(outputs))
         return logits

@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor
 
-from throughtime.nn.cells import Cell
+from throughtime.nn.cells import Cell, Lstm
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.engines import graphs
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
+
+WORTH_COMPILING = 1 << 17  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
 
 
 def run(
@@ -54,9 +57,15 @@ def _run(
 
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:
-    """`native` where torch has the cell; but on a CPU its packed sequences cost time in the square of the length."""
-    ragged_on_cpu = lengths is not None and not inputs.is_cuda
-    return "native" if type(cell) in KERNELS and resets is None and not ragged_on_cpu else "loop"
+    """The fastest engine for a batch: torch's where it has the cell and the batch (its packed sequences cost time in the
+    square of the length on a CPU), the compiled one where there is enough work."""
+    batch, steps, _ = inputs.shape
+    plain = type(cell) in KERNELS and resets is None and (lengths is None or inputs.is_cuda)
+    if plain and (inputs.is_cuda or steps == 1 or type(cell) is Lstm):
+        return "native"
+    if steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING and graphs.why_not_compiled(inputs.device) is None:
+        return "fused"
+    return "native" if plain else "loop"
 
 
 def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.dropout import Rates
 
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 
@@ -15,9 +16,12 @@ StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 class Layer(nn.Module):
     """One cell over time, or one forward and one backward with their outputs side by side."""
 
-    def __init__(self, cell: type[Cell], features: int, hidden: int, bidirectional: bool, engine: str):
+    def __init__(self, cell: type[Cell], features: int, hidden: int, bidirectional: bool, engine: str, drop: float):
         super().__init__()
-        self.cells = nn.ModuleList(cell(features, hidden) for _ in range(2 if bidirectional else 1))
+        cells = [cell(features, hidden) for _ in range(2 if bidirectional else 1)]
+        for one in cells:
+            one.weight_drop = drop
+        self.cells = nn.ModuleList(cells)
         self._engine = engine
 
     def forward(
@@ -31,28 +35,30 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """`depth` layers; the dropout module stands in front of each.
+    """Layers of the given widths, dropout before the first and between them.
 
-    inputs (batch, time, features) -> outputs (batch, time, width), width = hidden x directions, and the state of each
-    layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
+    inputs (batch, time, features) -> outputs (batch, time, width), width = the last layer's hidden x directions, and the
+    state of each layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
     """
 
     def __init__(
         self,
         cell: type[Cell],
         features: int,
-        hidden: int,
-        depth: int,
+        widths: Sequence[int],
         bidirectional: bool = False,
-        dropout: nn.Module | None = None,
+        rates: Rates = Rates(),  # noqa: B008 - it is immutable
         engine: str = "auto",
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width = hidden * self.directions
-        sizes = [features, *[self.width] * (depth - 1)]
-        self.layers = nn.ModuleList(Layer(cell, size, hidden, bidirectional, engine) for size in sizes)
-        self.dropout = dropout or nn.Identity()
+        self.width = widths[-1] * self.directions
+        sizes = [features, *(width * self.directions for width in widths[:-1])]
+        self.layers = nn.ModuleList(
+            Layer(cell, size, width, bidirectional, engine, rates.weights)
+            for size, width in zip(sizes, widths, strict=True)
+        )
+        self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
 
     def forward(
         self, inputs: Tensor, state: StackState | None = None, lengths: Tensor | None = None
@@ -60,6 +66,7 @@ class Stack(nn.Module):
         final = []
         for place, layer in enumerate(self.layers):
             start = (None,) * self.directions if state is None else state[place]
-            inputs, after = layer(self.dropout(inputs), start, lengths)
+            dropped = self.between(inputs) if place else self.before(inputs)
+            inputs, after = layer(dropped, start, lengths)
             final.append(after)
         return inputs, tuple(final)

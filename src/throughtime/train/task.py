@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
+from throughtime.nn.dropout import slowness
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.state import State, detach
 from throughtime.train import optim
@@ -40,14 +41,14 @@ class Task(lightning.LightningModule):
         return sum(weight.numel() for weight in self.model.parameters())
 
     @abstractmethod
-    def logits(self, batch: Any, split: str) -> Tensor:
-        """(batch, time, vocabulary), state carried where the model carries one."""
+    def logits(self, batch: Any, split: str) -> tuple[Tensor, Tensor | float]:
+        """(batch, time, vocabulary), state carried where the model carries one; and what training adds to the loss."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        total, count = self._loss(batch, "train")
+        total, count, penalty = self._loss(batch, "train")
         self.tokens_seen += int(count)
         self.log("train/loss", total.detach() / count, prog_bar=True)
-        return per_token(total, count)
+        return per_token(total, count) + penalty
 
     def validation_step(self, batch: Any, _: int) -> None:
         self._loss(batch, "val")
@@ -55,10 +56,11 @@ class Task(lightning.LightningModule):
     def test_step(self, batch: Any, _: int) -> None:
         self._loss(batch, "test")
 
-    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor]:
-        total, count = token_loss(self.logits(batch, split), batch.targets)
+    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
+        logits, penalty = self.logits(batch, split)
+        total, count = token_loss(logits, batch.targets)
         self._mean(split).update(total.detach() / count, count)
-        return total, count
+        return total, count, penalty
 
     def _mean(self, split: str) -> MeanMetric:
         return {"train": self.train_loss, "val": self.val_loss, "test": self.test_loss}[split]
@@ -137,10 +139,11 @@ class LanguageModelTask(Task):
         super().__init__(model, settings, about)
         self._tokens_per_character = tokens_per_character
 
-    def logits(self, batch: TextChunk, split: str) -> Tensor:
-        logits, state = self.model(batch.tokens, None if batch.first else self.carried[split])
+    def logits(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor]:
+        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self.carried[split])
         self.carried[split] = detach(state)
-        return logits
+        dropped = self.model.dropout(outputs)
+        return self.model.output(dropped), slowness(outputs, dropped, self._settings.dropout)
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         bits = loss / math.log(2)
@@ -153,7 +156,6 @@ class TranslationTask(Task):
 
     model: EncoderDecoder
 
-    def logits(self, batch: PairBatch, split: str) -> Tensor:
+    def logits(self, batch: PairBatch, split: str) -> tuple[Tensor, float]:
         chunk = config.chunk_of(self._settings.tbptt) if self.training else None
-        logits: Tensor = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
-        return logits
+        return self.model(batch.source, batch.source_lengths, batch.tokens, chunk), 0.0

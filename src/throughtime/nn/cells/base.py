@@ -48,6 +48,7 @@ class Cell(nn.Module, ABC):
     def __init__(self, features: int, hidden: int):
         super().__init__()
         self.features, self.hidden = features, hidden
+        self.weight_drop = 0.0
         self.sizes = dict.fromkeys(self.states, hidden)
         self.weight_input = nn.Parameter(torch.empty(self.gates * hidden, features))
         self.bias_input = nn.Parameter(torch.empty(self.gates * hidden))
@@ -86,6 +87,11 @@ class Cell(nn.Module, ABC):
         """Weight and bias of each stage as dense matrices (out, in), out being 0 where it has no product."""
         rows = [stage.blocks * self.hidden for stage in self.stages()]
         return list(zip(self.weight_hidden.split(rows), self.bias_hidden.split(rows), strict=True))
+
+    def dropped_matrices(self) -> list[tuple[Tensor, Tensor | None]]:
+        """The same with a share `weight_drop` of each weight dropped in training, one mask for all steps (Wan et al. 2013,
+        Merity et al. 2017)."""
+        return [(F.dropout(weight, self.weight_drop, self.training), bias) for weight, bias in self.matrices()]
 
     def vector_values(self) -> list[Tensor]:
         """The parameters that `vectors` names."""

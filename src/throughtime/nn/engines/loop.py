@@ -11,7 +11,7 @@ from throughtime.nn.engines.masks import Masks, choose
 def loop(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
     outputs, output = [], cell.states[0]
-    matrices, vectors = cell.matrices(), cell.vector_values()
+    matrices, vectors = cell.dropped_matrices(), cell.vector_values()
     initial = cell.initial_state(len(inputs)) if masks else state
     for time, gates in enumerate(cell.project(inputs).unbind(1)):  # unbind's gradient is one stack, not T slices
         if masks is None:

@@ -23,7 +23,8 @@ def native(cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None)
     Every length must be at least 1.
     """
     kernel = KERNELS[type(cell)]
-    weights = [cell.weight_input, cell.weight_hidden, cell.bias_input, cell.bias_hidden]
+    ((weight_hidden, bias_hidden),) = cell.dropped_matrices()
+    weights = [cell.weight_input, weight_hidden, cell.bias_input, bias_hidden]
     carried = [state[name][None] for name in cell.states]
     settings = (True, 1, 0.0, cell.training, False)  # biases, layers, dropout, training, bidirectional
     if lengths is None:
