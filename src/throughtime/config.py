@@ -164,9 +164,11 @@ Tokenizer = PlainTokenizer | LearnedTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns of a text stream, or tokens (padding included) of a bucket of pairs."""
+    """Columns of a text stream and the share of them that begins anew at a chunk of training, so that the model stays at
+    home with a fresh state; or tokens (padding included) of a bucket of pairs."""
 
     columns: Count
+    restarts: Share
     tokens: Count
     longest: Count
 

@@ -60,6 +60,10 @@ class Stack(nn.Module):
         )
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
 
+    def initial_state(self, rows: int) -> StackState:
+        """The state that every cell begins with."""
+        return tuple(tuple(cell.initial_state(rows) for cell in layer.cells) for layer in self.layers)  # type: ignore[union-attr]
+
     def forward(
         self, inputs: Tensor, state: StackState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, StackState]:

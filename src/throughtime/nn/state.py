@@ -6,6 +6,7 @@ A tree is a tensor, or a dict, (named) tuple or list of trees; every tensor's fi
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 State: TypeAlias = (
@@ -26,6 +27,16 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
 def detach(state: State) -> State:
     """The same values, cut off from the gradient: where truncated BPTT truncates."""
     return map_state(Tensor.detach, state)
+
+
+def replace_rows(state: State, rows: Tensor, fresh: State) -> State:
+    """The tree with those rows (batch,) that are true taken from a tree of the same shape."""
+    if isinstance(state, Tensor):
+        return torch.where(rows.view(-1, *[1] * (state.dim() - 1)), fresh, state)
+    if isinstance(state, dict):
+        return {name: replace_rows(part, rows, fresh[name]) for name, part in state.items()}
+    parts = [replace_rows(part, rows, other) for part, other in zip(state, fresh, strict=True)]
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
 
 
 def select_rows(state: State, rows: Tensor) -> State:

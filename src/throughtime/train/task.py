@@ -14,7 +14,7 @@ from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
 from throughtime.nn.dropout import slowness
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.state import State, detach
+from throughtime.nn.state import State, detach, replace_rows
 from throughtime.train import optim
 from throughtime.train.loss import per_token, token_loss
 from throughtime.train.ranks import from_all_ranks
@@ -140,10 +140,20 @@ class LanguageModelTask(Task):
         self._tokens_per_character = tokens_per_character
 
     def logits(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor]:
-        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self.carried[split])
+        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self._carried_in(batch, split))
         self.carried[split] = detach(state)
         dropped = self.model.dropout(outputs)
         return self.model.output(dropped), slowness(outputs, dropped, self._settings.dropout)
+
+    def _carried_in(self, batch: TextChunk, split: str) -> State:
+        """What the last chunk left. In training some columns begin anew: a state that is carried on for ever drifts away
+        from where a text begins, and a model that has not met the beginning for long cannot read from there."""
+        state, share = self.carried[split], self._settings.batch.restarts
+        if split != "train" or not share:
+            return state
+        count = len(batch.tokens)
+        restarted = (torch.rand(count) < share).to(batch.tokens.device)
+        return replace_rows(state, restarted, self.model.stack.initial_state(count))
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         bits = loss / math.log(2)
