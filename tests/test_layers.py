@@ -24,7 +24,7 @@ LAYERS = [
     ["search.stepper"],
     ["search.sample", "search.beam"],
     ["search"],
-    ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality"],
+    ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality", "train.evaluation"],
     ["data.prepare"],
     ["data.datamodule", "train.task", "train.checkpoint"],
     ["callbacks.tracking", "callbacks.gradients", "callbacks.progress", "callbacks.averaging"],

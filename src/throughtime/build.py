@@ -165,6 +165,7 @@ def trainer(
         default_root_dir=folder,
         log_every_n_steps=settings.log_every,
         num_sanity_val_steps=0,
+        inference_mode=not isinstance(settings.evaluation, config.DynamicEvaluation),  # which takes gradients
         use_distributed_sampler=False,  # would shuffle the columns; every rank owns its own
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,

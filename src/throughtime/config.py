@@ -440,6 +440,35 @@ Search = Greedy | Sample | Beam
 
 
 @dataclass(frozen=True)
+class StaticEvaluation:
+    """The test text is read with the weights as they are."""
+
+    name: Literal["static"]
+
+
+@dataclass(frozen=True)
+class CacheEvaluation:
+    """The continuous cache of Grave et al. 2017."""
+
+    name: Literal["cache"]
+    size: Count
+    theta: Annotated[float, Range(at_least=0)]
+    share: Rate
+
+
+@dataclass(frozen=True)
+class DynamicEvaluation:
+    """The weights adapt to the test text as it is read (Krause et al. 2018)."""
+
+    name: Literal["dynamic"]
+    lr: Positive
+    decay: Share
+
+
+Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What the decoding callback shows at each validation."""
 
@@ -499,6 +528,7 @@ class TrainConfig:
     trainer: Trainer
     search: Search
     sampling: Sample
+    evaluation: Evaluation
     decoding: Decoding
     log_every: Count
     tracking: Tracking
@@ -564,6 +594,8 @@ def _refuse_contradictions(config: TrainConfig) -> None:
             True,
             f"only with model.embedding={model.embedding} equal to the last layer's model.hidden={widths(model)[-1]}",
         )
+    if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
+        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":

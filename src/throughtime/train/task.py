@@ -15,7 +15,7 @@ from throughtime.data.batch import PairBatch, TextChunk
 from throughtime.nn.dropout import slowness
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.state import State, detach, replace_rows
-from throughtime.train import optim
+from throughtime.train import evaluation, optim
 from throughtime.train.loss import per_token, token_loss
 from throughtime.train.ranks import from_all_ranks
 
@@ -138,6 +138,39 @@ class LanguageModelTask(Task):
     ):
         super().__init__(model, settings, about)
         self._tokens_per_character = tokens_per_character
+        self._cache: evaluation.Cache | None = None
+        self._dynamic: evaluation.Dynamic | None = None
+
+    def on_test_start(self) -> None:
+        choice = self._settings.evaluation
+        self._dynamic = evaluation.Dynamic(self.model, choice) if isinstance(choice, config.DynamicEvaluation) else None
+
+    def on_test_end(self) -> None:
+        if self._dynamic is not None:
+            self._dynamic.restore()
+
+    def test_step(self, batch: TextChunk, _: int) -> None:
+        """Scores a chunk as `evaluation=` says; what a chunk teaches serves only those behind it."""
+        match self._settings.evaluation:
+            case config.CacheEvaluation() as choice:
+                self.test_loss.update(*self._cached_loss(batch, choice))
+            case config.DynamicEvaluation():
+                with torch.enable_grad():
+                    total, count, _penalty = self._loss(batch, "test")
+                    assert self._dynamic is not None
+                    self._dynamic.learn(total / count)
+            case _:
+                self._loss(batch, "test")
+
+    def _cached_loss(self, batch: TextChunk, choice: config.CacheEvaluation) -> tuple[Tensor, Tensor]:
+        """The mean loss of a chunk and the number of its targets."""
+        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self.carried["test"])
+        self.carried["test"] = state
+        cache = evaluation.empty_cache(outputs) if batch.first or self._cache is None else self._cache
+        total, count, self._cache = evaluation.cached_loss(
+            self.model.output(outputs), outputs, batch.targets, cache, choice
+        )
+        return total / count, count
 
     def logits(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor]:
         outputs, state = self.model.outputs(batch.tokens, None if batch.first else self._carried_in(batch, split))

@@ -1,0 +1,76 @@
+"""How a language model is tested: as it is, adapting itself to the text it reads, or with a cache of what it has read."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from throughtime import config
+from throughtime.data.batch import IGNORED
+
+
+class Cache(NamedTuple):
+    """The last outputs of a language model, (batch, places, width), and the tokens that followed each, (batch, places)."""
+
+    outputs: Tensor
+    followed: Tensor
+
+    def longer(self, outputs: Tensor, followed: Tensor) -> "Cache":
+        """With those of the next steps behind them."""
+        return Cache(torch.cat([self.outputs, outputs], dim=1), torch.cat([self.followed, followed], dim=1))
+
+    def last(self, places: int) -> "Cache":
+        """Cut to the newest."""
+        return Cache(self.outputs[:, -places:], self.followed[:, -places:])
+
+
+def empty_cache(outputs: Tensor) -> Cache:
+    """What lies in the cache before the first step of outputs (batch, time, width)."""
+    return Cache(outputs[:, :0], torch.zeros(len(outputs), 0, dtype=torch.long, device=outputs.device))
+
+
+def cached_loss(
+    logits: Tensor, outputs: Tensor, targets: Tensor, cache: Cache, choice: config.CacheEvaluation
+) -> tuple[Tensor, Tensor, Cache]:
+    """The continuous cache of Grave et al. 2017 (equations 2 to 4).
+
+    p(w) = (1 - lambda) p_model(w) + lambda sum_i [w followed place i] softmax_i(theta h_t . h_i), i over the last `size`
+    places before t. logits (batch, time, vocabulary), outputs (batch, time, width), targets (batch, time) -> the summed
+    negative log probability in nats, the number of targets that count, and the cache behind the last step.
+    """
+    log_model = torch.log_softmax(logits.float(), dim=-1).gather(-1, targets.clamp(min=0)[..., None]).squeeze(-1)
+    whole, before = cache.longer(outputs, targets), cache.followed.shape[1]
+    here = before + torch.arange(targets.shape[1], device=targets.device)[:, None]
+    place = torch.arange(whole.followed.shape[1], device=targets.device)
+    seen = ((place < here) & (place >= here - choice.size)) & (whole.followed != IGNORED)[:, None]
+    scores = (choice.theta * outputs.float() @ whole.outputs.float().transpose(1, 2)).masked_fill(~seen, -torch.inf)
+    weights = torch.softmax(scores, dim=-1).nan_to_num()  # a row that has seen nothing has no weights
+    found = (weights * (whole.followed[:, None] == targets[..., None])).sum(-1)
+    share = choice.share * seen.any(-1)
+    log_mixed = torch.log((1 - share) * log_model.exp() + share * found)
+    counted = targets != IGNORED
+    return -(log_mixed * counted).sum(), counted.sum(), whole.last(choice.size)
+
+
+class Dynamic:
+    """Dynamic evaluation (Krause et al. 2018, equation 6): after each chunk a step down its gradient, and some way back to
+    the weights that training gave, theta <- theta - lr g + decay (theta_g - theta)."""
+
+    def __init__(self, model: nn.Module, choice: config.DynamicEvaluation):
+        self._model, self._choice = model, choice
+        self._trained = [weight.detach().clone() for weight in model.parameters()]
+
+    def learn(self, loss: Tensor) -> None:
+        """One step on the mean loss of a chunk that has been scored."""
+        weights = list(self._model.parameters())
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with torch.no_grad():
+            for weight, gradient, trained in zip(weights, gradients, self._trained, strict=True):
+                if gradient is not None:
+                    weight.add_(self._choice.decay * (trained - weight) - self._choice.lr * gradient)
+
+    def restore(self) -> None:
+        """The weights as training left them."""
+        with torch.no_grad():
+            for weight, trained in zip(self._model.parameters(), self._trained, strict=True):
+                weight.copy_(trained)
