@@ -12,18 +12,28 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.conftest import FEW_NUMBERS, TINY
+from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_printed_decode_line_works(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *TINY, *FEW_NUMBERS, "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
+    assert not done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("decode ")).removeprefix("decode").strip()
     decoded = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert decoded.returncode == 0, decoded.stderr
+    assert decoded.returncode == 0
+    assert not decoded.stderr
     assert len(decoded.stdout.splitlines()) == 1
+
+
+def test_a_resumed_run_says_nothing_needless(program: Program, story: Path) -> None:
+    common = ["train.py", *TINY, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
+    for settings in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):
+        done = program(*common, *settings)
+        assert done.returncode == 0
+        assert not done.stderr
 
 
 def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None:
@@ -36,7 +46,9 @@ def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None
         "trainer.epochs=2",
         "hydra.run.dir=run",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
+    assert not done.stderr
+    assert str(ROOT / "decode.py") in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["state"] == "done"
     assert summary["epochs"] == 2
@@ -99,6 +111,9 @@ def test_a_sweep_ranks_its_jobs_and_survives_a_failure(program: Program, tmp_pat
     assert [job["rank"] for job in jobs] == [1, 2, 3, None]
     assert jobs[-1]["job"] == 1
     assert jobs[-1]["state"] == "failed"
+    told = f"{tmp_path}/sweep/1/checkpoints can't be used: File exists."
+    assert jobs[-1]["error"] == told
+    assert done.stderr == f"job 1 failed: {told}\n"
     assert [job["objective"] for job in jobs[:3]] == sorted(job["objective"] for job in jobs[:3])
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -17,6 +17,7 @@ from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.search import Hypothesis, Stepper, search, stepper_of
 from throughtime.train.quality import text_scores
 from throughtime.train.ranks import from_all_ranks
+from throughtime.whole import whole_file
 
 BATCH = 64  # rows decoded together
 
@@ -52,8 +53,11 @@ class Decoding(lightning.Callback):
     def _write(self, trainer: lightning.Trainer) -> None:
         self._folder.mkdir(exist_ok=True)
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        with (self._folder / f"epoch={trainer.current_epoch:03d}.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**at, **sample}, ensure_ascii=False) + "\n" for sample in self.samples)
+        path = self._folder / f"epoch={trainer.current_epoch:03d}.jsonl"
+        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = [json.dumps({**at, **sample}, ensure_ascii=False) + "\n" for sample in self.samples]
+        with whole_file(path) as fresh:
+            fresh.write_text(earlier + "".join(lines), encoding="utf-8")
         self._tracker.table("samples", [_row(sample) for sample in self.samples], trainer.global_step)
 
 
