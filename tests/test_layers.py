@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
-    ["config"],
+    ["config", "whole"],
     ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "search.score", "train.ranks"],
     ["nn.cells", "nn.dropout", "nn.attention"],
@@ -30,7 +30,8 @@ LAYERS = [
     ["callbacks.tracking", "callbacks.gradients", "callbacks.progress", "callbacks.averaging"],
     ["callbacks.decoding"],
     ["build"],
-    ["run.record", "run.launch", "run.sweep"],
+    ["run.record"],
+    ["run.launch", "run.sweep"],
     ["run.report"],
     ["run.decoding", "run.training"],
     ["run.worker"],

@@ -40,20 +40,22 @@ def one_sentence() -> Iterator[None]:
     """Ends the program with a mistake's sentence and exit code 2."""
     try:
         yield
-    except config.Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
-    except OSError as error:
-        print(f"error: {os_sentence(error)}", file=sys.stderr, flush=True)
+    except (config.Mistake, OSError) as error:
+        print(f"error: {config.sentence(error)}", file=sys.stderr, flush=True)
+        _drop_output()
         sys.exit(2)
 
 
-def os_sentence(error: OSError) -> str:
-    """What the operating system refused, as one sentence."""
-    return f"{error.filename or 'a file'} can't be used: {error.strerror or error}."
+def _drop_output() -> None:
+    """Keeps Python from complaining at its end about output that nobody takes."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def settings(values: DictConfig) -> dict[str, Any]:

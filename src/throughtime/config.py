@@ -20,6 +20,13 @@ def wrong(setting: str, value: object, allowed: str) -> Mistake:
     return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}.")
 
 
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence: what the operating system refused, else the error's own words."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'} can't be used: {error.strerror or error}."
+    return str(error) or type(error).__name__
+
+
 def _shown(value: object) -> str:
     """A value as the user wrote it."""
     if value is None:

@@ -1,14 +1,16 @@
 """Buckets hold every pair once under the budget, mix anew each epoch, and share out evenly."""
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
 from throughtime.data import tokenizer
 from throughtime.data.batch import IGNORED
-from throughtime.data.pairs import PairLoader, open_pairs, write_pairs
+from throughtime.data.pairs import WIDTH, PairLoader, cut, open_pairs, write_pairs
 from throughtime.data.tokenizer import BOS, EOS, PAD
 
 COUNT, BUDGET = 300, 120
@@ -87,3 +89,17 @@ def test_only_training_leaves_out_long_pairs(pairs: Dataset) -> None:
 
 def test_a_pair_beyond_the_budget_stands_alone(pairs: Dataset) -> None:
     assert all(len(batch) == 1 for batch in rows_of(PairLoader(pairs, 1)))
+
+
+@pytest.mark.parametrize("budget", [1, 16, 120, 121, 10_000])
+def test_a_batch_ends_where_the_next_pair_would_be_too_much(budget: int) -> None:
+    lengths = np.random.default_rng(3).integers(1, 12, (400, 2)) * WIDTH
+    ends = [0, *cut(lengths, budget), len(lengths)]
+    for start, stop in pairwise(ends):
+        tokens = [lengths[start:end].max(axis=0).sum() * (end - start) for end in (stop, stop + 1)]
+        assert tokens[0] <= budget or stop == start + 1
+        assert tokens[1] > budget or stop == len(lengths)
+
+
+def test_no_pairs_no_batches(pairs: Dataset) -> None:
+    assert len(PairLoader(pairs, BUDGET, longest=1, seed=1)) == 0

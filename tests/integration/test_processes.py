@@ -4,22 +4,36 @@ import csv
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.conftest import FEW_NUMBERS, TINY
+import yaml
+from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_printed_decode_line_works(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *TINY, *FEW_NUMBERS, "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
+    assert not done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("decode ")).removeprefix("decode").strip()
     decoded = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert decoded.returncode == 0, decoded.stderr
+    assert decoded.returncode == 0
+    assert not decoded.stderr
     assert len(decoded.stdout.splitlines()) == 1
+
+
+def test_a_resumed_run_says_nothing_needless(program: Program, story: Path) -> None:
+    common = ["train.py", *TINY, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
+    for settings in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):
+        done = program(*common, *settings)
+        assert done.returncode == 0
+        assert not done.stderr
 
 
 def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None:
@@ -32,20 +46,55 @@ def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None
         "trainer.epochs=2",
         "hydra.run.dir=run",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0
+    assert not done.stderr
+    assert str(ROOT / "decode.py") in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["state"] == "done"
     assert summary["epochs"] == 2
 
 
-def offline_runs(folder: Path) -> list[dict]:
-    """What W&B itself reads back of the offline runs under a folder."""
-    files = sorted(folder.rglob("run-*.wandb"))
-    tool = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
-    return [
-        json.loads(subprocess.run([*tool, str(file)], capture_output=True, text=True, check=True).stdout)
-        for file in files
-    ]
+@dataclass(frozen=True)
+class OfflineRun:
+    """What W&B itself reads back of an offline run."""
+
+    facts: dict[str, Any]
+    history: list[dict[str, Any]]
+    exit_code: int
+    samples: dict[str, Any]
+
+
+def offline_run(file: Path) -> OfflineRun:
+    tool = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    lines = subprocess.run(tool, capture_output=True, text=True, check=True).stdout.splitlines()
+    records: defaultdict[str, list[Any]] = defaultdict(list)
+    for record in map(json.loads, lines):
+        records[record["type"]].append(record.get(record["type"]))
+    history = [row["item"] for row in records["history"]]
+    table = next(row["samples.path"] for row in history if "samples.path" in row)
+    samples = json.loads((file.parent / "files" / table).read_text())
+    return OfflineRun(records["run"][0], history, records["exit"][0]["exit_code"], samples)
+
+
+def check_offline_runs(sweep: Path) -> None:
+    """Each job has a run of its own, with its settings, metrics and samples, and the exit code of its end."""
+    jobs = {job["job"]: job for job in json.loads((sweep / "sweep.json").read_text())["jobs"]}
+    runs = {job: [offline_run(file) for file in (sweep / str(job)).rglob("run-*.wandb")] for job in jobs}
+    assert [len(found) for found in runs.values()] == [1] * len(jobs)
+    assert len({found[0].facts["run_id"] for found in runs.values()}) == len(jobs)
+    for job, (run,) in runs.items():
+        settings = yaml.safe_load((sweep / str(job) / "config.yaml").read_text())
+        assert run.facts["config"]["update"] == {**settings, "_wandb": {}}
+        assert run.facts["run_group"] == sweep.name
+        assert run.exit_code == (jobs[job]["state"] != "done")
+        told = {name: value for row in run.history for name, value in row.items()}
+        assert {"gradients/total", "gradients/clipped", "gradients/output", "train/loss", "val/loss"} <= set(told)
+        assert all("trainer/global_step" in row for row in run.history)
+        if jobs[job]["state"] == "done":
+            assert told["val/loss"] == pytest.approx(jobs[job]["val/loss"])
+        lines = (sweep / str(job) / "samples" / "epoch=000.jsonl").read_text().splitlines()
+        best = [json.loads(line)["hypotheses"][0]["text"] for line in lines]
+        assert [row[run.samples["columns"].index("text")] for row in run.samples["data"]] == best
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -62,6 +111,9 @@ def test_a_sweep_ranks_its_jobs_and_survives_a_failure(program: Program, tmp_pat
     assert [job["rank"] for job in jobs] == [1, 2, 3, None]
     assert jobs[-1]["job"] == 1
     assert jobs[-1]["state"] == "failed"
+    told = f"{tmp_path}/sweep/1/checkpoints can't be used: File exists."
+    assert jobs[-1]["error"] == told
+    assert done.stderr == f"job 1 failed: {told}\n"
     assert [job["objective"] for job in jobs[:3]] == sorted(job["objective"] for job in jobs[:3])
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -71,5 +123,4 @@ def test_a_sweep_ranks_its_jobs_and_survives_a_failure(program: Program, tmp_pat
         ("gru", "4"),
         ("gru", "8"),
     }
-    runs = list((tmp_path / "sweep").rglob("run-*.wandb"))
-    assert len({run.name for run in runs}) == 4
+    check_offline_runs(tmp_path / "sweep")

@@ -1,12 +1,14 @@
 """Decodes at the end of each validation: fixed examples to read, and the whole split for the metrics."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
@@ -17,6 +19,7 @@ from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.search import Hypothesis, Stepper, search, stepper_of
 from throughtime.train.quality import text_scores
 from throughtime.train.ranks import from_all_ranks
+from throughtime.whole import whole_file
 
 BATCH = 64  # rows decoded together
 
@@ -52,8 +55,11 @@ class Decoding(lightning.Callback):
     def _write(self, trainer: lightning.Trainer) -> None:
         self._folder.mkdir(exist_ok=True)
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        with (self._folder / f"epoch={trainer.current_epoch:03d}.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**at, **sample}, ensure_ascii=False) + "\n" for sample in self.samples)
+        path = self._folder / f"epoch={trainer.current_epoch:03d}.jsonl"
+        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines = [json.dumps({**at, **sample}, ensure_ascii=False) + "\n" for sample in self.samples]
+        with whole_file(path) as fresh:
+            fresh.write_text(earlier + "".join(lines), encoding="utf-8")
         self._tracker.table("samples", [_row(sample) for sample in self.samples], trainer.global_step)
 
 
@@ -83,9 +89,9 @@ class Pairs:
         lengths = pairs["source_length"][:]
         mine = sorted(range(len(pairs)), key=lambda row: lengths[row])[trainer.global_rank :: trainer.world_size]
         found: dict[int, list[Sample]] = {}
-        for start in range(0, len(mine), BATCH):
+        random = torch.Generator().manual_seed(self._settings.seed + trainer.global_rank)
+        for start in _shown(range(0, len(mine), BATCH), trainer.is_global_zero):
             rows = mine[start : start + BATCH]
-            random = torch.Generator().manual_seed(self._settings.seed)
             results = search(self._settings.search, stepper, pairs[rows]["source_ids"], random)
             found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
         whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
@@ -124,6 +130,12 @@ class Prompts:
                 found = describe(hypotheses, self._tokenizer)
                 samples.append({"search": choice.name, "prompt": text, "hypotheses": found})
         return samples, {}
+
+
+def _shown(starts: range, here: bool) -> Iterable[int]:
+    """Goes through the batches behind a bar, on a terminal."""
+    console = Console(stderr=True)
+    return track(starts, "decoding", console=console, transient=True, disable=not (here and console.is_terminal))
 
 
 def describe(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Sample]:

@@ -70,13 +70,17 @@ class PairLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        self._pairs, self._budget, self._seed, self._rank, self._world = pairs, budget, seed, rank, world
-        lengths = np.stack([np.asarray(pairs["source_length"]), np.asarray(pairs["target_length"])], axis=1)
+        self._pairs, self._seed, self._rank, self._world = pairs, seed, rank, world
+        sides = pairs.with_format("numpy", columns=["source_length", "target_length"])[:]
+        lengths = np.stack([sides["source_length"], sides["target_length"]], axis=1)
         kept = np.flatnonzero(lengths.max(axis=1) <= longest) if longest else np.arange(len(pairs))
-        self._rows, self._source = kept, lengths[kept, 0]
-        self._lengths = -(-(lengths[kept] + 1) // WIDTH) * WIDTH
+        buckets = -(-(lengths[kept] + 1) // WIDTH) * WIDTH
+        self._rows, self._keys = kept, (lengths[kept, 0], *buckets.T)
+        self._ordered = np.lexsort(self._keys)
+        self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
+        batches = (len(self._cuts) + 1) * bool(len(kept))
+        self._count = len(range(rank, max(batches, world), world)) if seed is None else batches // world
         self._epoch, self._position = 0, 0
-        self._count = len(self._batches())
 
     def __len__(self) -> int:
         return self._count
@@ -91,27 +95,18 @@ class PairLoader:
 
     def _batches(self) -> list[np.ndarray[Any, Any]]:
         """This epoch's batches of this rank, each the places of its pairs."""
-        source, target = self._lengths.T
         if self._seed is None:
-            order = np.lexsort((self._source, source, target))
-            batches = self._cut(order)  # no rank may be without one, or the others would wait for it forever
-            return (batches if len(batches) >= self._world else np.array_split(order, self._world))[
+            batches = self._split(self._ordered)  # no rank may be without one, or the others would wait for it forever
+            return (batches if len(batches) >= self._world else np.array_split(self._ordered, self._world))[
                 self._rank :: self._world
             ]
         random = np.random.default_rng([self._seed, self._epoch])
-        batches = self._cut(np.lexsort((random.random(len(source)), self._source, source, target)))
+        batches = self._split(np.lexsort((random.random(len(self._rows)), *self._keys)))
         order = random.permutation(len(batches))[: len(batches) // self._world * self._world]
         return [batches[place] for place in order[self._rank :: self._world]]
 
-    def _cut(self, order: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        batches, start, widest = [], 0, np.zeros(2, dtype=int)
-        for stop, row in enumerate(order):
-            wider = np.maximum(widest, self._lengths[row])
-            if stop > start and wider.sum() * (stop + 1 - start) > self._budget:
-                batches.append(order[start:stop])
-                start, wider = stop, self._lengths[row]
-            widest = wider
-        return [*batches, order[start:]] if len(order) else []
+    def _split(self, order: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        return np.split(order, self._cuts) if len(order) else []
 
     def _collated(self, batch: np.ndarray[Any, Any]) -> PairBatch:
         rows = self._rows[batch].tolist()
@@ -125,3 +120,12 @@ class PairLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on behind the batches that are done."""
         self._epoch, self._position = state["epoch"], state["position"]
+
+
+def cut(lengths: np.ndarray[Any, Any], budget: int) -> list[int]:
+    """Where to cut rows of `lengths` (source, target) so that each batch holds as many as its budget allows."""
+    starts, most = [0], budget // (2 * WIDTH) + 1  # so many of the shortest pairs are over the budget
+    while len(rest := lengths[starts[-1] : starts[-1] + most]):
+        tokens = np.maximum.accumulate(rest).sum(axis=1) * np.arange(1, len(rest) + 1)
+        starts.append(starts[-1] + max(1, int(np.searchsorted(tokens, budget, side="right"))))
+    return starts[1:-1]

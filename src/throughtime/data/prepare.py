@@ -45,6 +45,9 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
             with Console(stderr=True).status(f"preparing {data.name} with tokenizer {choice.name}"):
                 _write(data, choice, fresh, identity)
             _install(fresh, folder)
+        except OSError as error:
+            error.filename = error.filename or str(cache)  # a write on a full disk names no file
+            raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return _open(folder)

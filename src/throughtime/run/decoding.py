@@ -1,7 +1,6 @@
 """Text lines in, decoded lines out, block by block, with nothing but a checkpoint."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from throughtime.nn.models import LanguageModel
 from throughtime.search import search, stepper_of
 from throughtime.train import checkpoint
 from throughtime.train.quality import text_scores
+from throughtime.whole import whole_file
 
 KEYS = ("source", "prompt", "text")  # where a JSONL line may hold what is to be decoded
 
@@ -135,24 +135,21 @@ def _target(name: str) -> Iterator[TextIO]:
     if name == "-":
         yield sys.stdout
         return
-    fresh = Path(f"{name}.writing")
-    try:
-        file = fresh.open("w", encoding="utf-8")
-    except OSError as error:
-        raise config.wrong("output", name, f"a file that can be written ({error.strerror})") from error
-    try:
+    with whole_file(Path(name)) as fresh:
+        try:
+            file = fresh.open("w", encoding="utf-8")
+        except OSError as error:
+            raise config.wrong("output", name, f"a file that can be written ({error.strerror})") from error
         with file:
             yield file
-        os.replace(fresh, name)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 @contextmanager
 def _bar(total: int | None) -> Iterator[Any]:
     """A progress bar on standard error; the function it gives advances it."""
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("decoding", total=total)
         yield lambda lines: progress.advance(bar, lines)
 

@@ -3,13 +3,17 @@
 Lightning's own launcher would run the whole command line again in each process, and with -m the whole sweep.
 """
 
-import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
 from throughtime.config import Mistake
+from throughtime.run.record import read_summary
 
 
 def inside() -> bool:
@@ -33,9 +37,24 @@ def processes(count: int, folder: Path) -> float:
     Raises:
         Mistake: the run failed; the record's error is the sentence.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run([*torchrun, "-m", "throughtime.run.worker", str(folder)], check=False)
-    summary = json.loads((folder / "summary.json").read_text())
+    launcher = [sys.executable, "-m", "throughtime.run.launch", str(count), str(folder), sys.argv[0]]
+    done = subprocess.run(launcher, check=False)  # in a process of its own, since it takes over the signals
+    summary = read_summary(folder)
     if done.returncode or summary["state"] != "done":
         raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {done.returncode}.")
     return float(summary["objective"])
+
+
+def main(count: int, folder: str, program: str) -> None:
+    """torch's launcher, which ends all processes when one fails; why it failed is the record's to say."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    place = LaunchConfig(1, 1, count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=folder, max_restarts=0)
+    try:
+        elastic_launch(place, sys.executable)("-m", "throughtime.run.worker", folder, program)
+    except ChildFailedError as error:
+        sys.exit(abs(error.get_first_failure()[1].exitcode))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])

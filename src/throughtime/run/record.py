@@ -1,11 +1,11 @@
 """What a run leaves beside its checkpoints: `config.yaml` and `summary.json` (docs/outputs.md lists the keys)."""
 
 import json
-import os
 import platform
 import resource
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import yaml
 
 import throughtime
 from throughtime import config
+from throughtime.whole import whole_file
 
 LIBRARIES = (
     "torch",
@@ -62,19 +63,31 @@ class Record:
     @classmethod
     def reopen(cls, folder: Path) -> "Record":
         """The record that another process of this run opened."""
-        return cls(folder, json.loads((folder / "summary.json").read_text()))
+        return cls(folder, read_summary(folder))
 
     def write(self, facts: dict[str, Any]) -> None:
         """Adds facts and writes the whole summary anew."""
         self.facts |= {**facts, "wall_seconds": round(time.monotonic() - self._started, 3), **peak_memory()}
-        fresh = self.folder / "summary.json.writing"
-        fresh.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
-        os.replace(fresh, self.folder / "summary.json")
+        with whole_file(self.folder / "summary.json") as fresh:
+            fresh.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
 
-    def fail(self, error: BaseException) -> None:
-        """The run ends by an error; an interruption counts as stopped."""
+    def fail(self, error: BaseException) -> bool:
+        """The run ends by an error; an interruption counts as stopped. Of several only the first is kept.
+
+        Returns whether this was the first.
+        """
+        if read_summary(self.folder)["state"] != "running":
+            return False
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        self.write({"state": "stopped" if stopped else "failed", "error": f"{error or type(error).__name__}"})
+        with suppress(OSError):  # a disk that is full must not hide the error
+            self.write({"state": "stopped" if stopped else "failed", "error": config.sentence(error)})
+        return True
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What the record of a run says by now."""
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
 
 
 def versions() -> dict[str, str]:

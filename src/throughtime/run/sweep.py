@@ -10,6 +10,9 @@ from hydra.experimental.callback import Callback
 from rich.console import Console
 from rich.table import Table
 
+from throughtime.config import sentence
+from throughtime.run.record import read_summary
+
 LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
@@ -19,7 +22,11 @@ class Ranking(Callback):
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = ranked(folder)
-        write(folder, jobs)
+        try:
+            write(folder, jobs)
+        except OSError as error:  # Hydra would make a warning of it
+            print(f"error: {sentence(error)}", file=sys.stderr)
+            sys.exit(2)
         show(folder, jobs)
         if any(job["state"] != "done" for job in jobs):
             sys.exit(1)
@@ -42,8 +49,7 @@ def _higher_wins(monitor: str) -> bool:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    path = folder / "summary.json"
-    return json.loads(path.read_text()) if path.exists() else LOST
+    return read_summary(folder) if (folder / "summary.json").exists() else LOST
 
 
 def write(folder: Path, jobs: list[dict[str, Any]]) -> None:

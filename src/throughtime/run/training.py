@@ -49,7 +49,7 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> flo
     try:
         return run(values, folder, overrides)
     except (config.Mistake, OSError) as error:
-        print(f"job {folder.name} failed: {error}", file=sys.stderr, flush=True)
+        print(f"job {folder.name} failed: {config.sentence(error)}", file=sys.stderr, flush=True)
     except Exception:
         print(f"job {folder.name} failed:", file=sys.stderr)
         traceback.print_exc()
@@ -147,6 +147,10 @@ def _quiet() -> None:
         "LeafSpec",
         "Checkpoint directory",
         "Experiment logs directory",
+        "smaller than the logging interval",  # metrics.csv has a row per validation all the same
+        "The dirpath has changed",  # a resumed run has a folder of its own
+        "was called before the ``update`` method",  # a run resumed at an epoch's end restores the sums, not the calls
+        "recommended to use .*sync_dist=True",  # what is logged is the same on every rank
     ):
         warnings.filterwarnings("ignore", f".*{note}.*")
     warnings.filterwarnings("ignore", ".*lr_scheduler.step.*", UserWarning)

@@ -1,6 +1,7 @@
 """One process of a run that has several; `launch.processes` starts it."""
 
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -8,6 +9,8 @@ import yaml
 from throughtime import config
 from throughtime.run import launch, training
 from throughtime.run.record import Record
+
+PATIENCE = 2.0  # seconds that the other ranks leave the first one to record what struck all of them
 
 
 def main(folder: Path) -> None:
@@ -17,10 +20,13 @@ def main(folder: Path) -> None:
     try:
         training.fit(settings, record)
     except BaseException as error:
-        if launch.rank() == 0:
-            record.fail(error)
+        if launch.rank():
+            time.sleep(PATIENCE)
+        if not record.fail(error) or isinstance(error, config.Mistake | OSError):
+            sys.exit(2)
         raise
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    folder, sys.argv[0] = sys.argv[1:]  # the program that the user started is what the report names
+    main(Path(folder))

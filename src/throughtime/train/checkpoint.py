@@ -5,7 +5,7 @@ Beside what Lightning saves, a checkpoint holds under `throughtime`:
 (carried state, random state and tokens seen of each process).
 """
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 import throughtime
 from throughtime import config
 from throughtime.data.prepare import Prepared
+from throughtime.whole import whole_file
 
 FORMAT = 1
 
@@ -35,12 +36,11 @@ class WholeFiles(TorchCheckpointIO):
     """Writes beside the old file and then takes its place, so that a full disk or a kill loses nothing."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        fresh = Path(f"{path}.writing")
-        try:
-            super().save_checkpoint(checkpoint, fresh, storage_options)
-            os.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)  # into a file it would hide why the disk refused it
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path)) as fresh:
+            fresh.write_bytes(content.getbuffer())
 
 
 def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:

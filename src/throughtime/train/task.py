@@ -31,7 +31,7 @@ class Task(lightning.LightningModule):
         self.model, self._settings, self._about = model, settings, about
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
         self.train_loss.persistent(True)
-        self.tokens_seen = 0
+        self._tokens: Tensor | int = 0
         self.carried: dict[str, State] = {}
         self._restored: dict[str, Any] | None = None
 
@@ -40,13 +40,18 @@ class Task(lightning.LightningModule):
         """How many parameters the model has."""
         return sum(weight.numel() for weight in self.model.parameters())
 
+    @property
+    def tokens_seen(self) -> int:
+        """How many targets this process has trained on, those before a resume included."""
+        return int(self._tokens)
+
     @abstractmethod
     def logits(self, batch: Any, split: str) -> tuple[Tensor, Tensor | float]:
         """(batch, time, vocabulary), state carried where the model carries one; and what training adds to the loss."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
         total, count, penalty = self._loss(batch, "train")
-        self.tokens_seen += int(count)
+        self._tokens = self._tokens + count  # stays on the device, which need not be waited for
         self.log("train/loss", total.detach() / count, prog_bar=True)
         return per_token(total, count) + penalty
 
@@ -111,7 +116,7 @@ class Task(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self._restored is None:
             return
-        self.tokens_seen = self._restored["tokens"]
+        self._tokens = self._restored["tokens"]
         if self._restored["carried"] is not None:
             self.carried["train"] = lightning.fabric.utilities.move_data_to_device(
                 self._restored["carried"], self.device

@@ -1,0 +1,33 @@
+"""Decoding a split draws on through all of its batches, and alike each time."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from tests.conftest import settings
+
+from throughtime.callbacks import decoding
+from throughtime.data.tokenizer import ByteTokenizer
+
+
+def test_one_generator_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def search(choice: Any, stepper: Any, batch: list[Any], random: torch.Generator) -> list[list[Any]]:
+        drawn.append(float(torch.rand(1, generator=random)))
+        return [[] for _ in batch]
+
+    monkeypatch.setattr(decoding, "search", search)
+    monkeypatch.setattr(decoding, "BATCH", 2)
+    pairs = Dataset.from_dict({"source_ids": [[5]] * 6, "source_length": [1] * 6})
+    prepared: Any = SimpleNamespace(tokenizers={"target": ByteTokenizer()})
+    passes = []
+    trainer: Any = SimpleNamespace(global_rank=0, world_size=1, is_global_zero=True)
+    for _ in range(2):
+        drawn.clear()
+        decoding.Pairs(settings("search=sample"), prepared)._search(None, pairs, trainer)  # type: ignore[arg-type]
+        passes.append(list(drawn))
+    assert len(set(passes[0])) == 3
+    assert passes[0] == passes[1]
