@@ -19,6 +19,7 @@ CHOICES = [
     if folder.is_dir() and folder.name not in ("data", "model", "experiment")
     for path in sorted(folder.glob("*.yaml"))
 ]
+OF_TEXT = {"evaluation=cache", "evaluation=dynamic"}  # refused with pairs; tests/train/test_evaluation.py
 ELSEWHERE = {"trainer=gpu", "trainer=ddp"}  # a machine with a GPU; tests/integration/test_processes.py
 
 
@@ -43,7 +44,7 @@ def check_record(folder: Path) -> dict:
     return summary
 
 
-@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE])
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE | OF_TEXT])
 def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     numbers = ["data=number_words", *FEW_NUMBERS] + (["tokenizer.vocabulary=280"] if choice == "tokenizer=bpe" else [])
     folder = train(choice, *numbers)

@@ -117,7 +117,7 @@ def test_gradcheck(kind: type[Cell]) -> None:
         class Given(type(cell)):  # the same cell with the weights handed in
             def __init__(self) -> None:
                 nn.Module.__init__(self)
-                self.hidden, self.sizes = 2, dict.fromkeys(self.states, 2)
+                self.hidden, self.sizes, self.weight_drop = 2, dict.fromkeys(self.states, 2), 0.0
                 for name, weight in zip(names, weights, strict=True):
                     object.__setattr__(self, name, weight)
 
