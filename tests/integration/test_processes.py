@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
@@ -52,6 +53,20 @@ def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["state"] == "done"
     assert summary["epochs"] == 2
+
+
+def test_two_processes_equal_one_with_twice_the_columns(program: Program, tmp_path: Path, story: Path) -> None:
+    exact = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "batch.restarts=0", "tbptt.chunk=16"]
+    alone, shared = ["batch.columns=4"], ["batch.columns=2", "trainer=ddp", "trainer.accelerator=cpu"]
+    weights = {}
+    for name, places in (("alone", alone), ("shared", shared)):
+        done = program("train.py", *TINY, "data=text", f"data.path={story}", *places, *exact, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stderr
+        checkpoint = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        assert checkpoint["global_step"] > 20
+        weights[name] = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
+    for key, weight in weights["alone"].items():
+        torch.testing.assert_close(weights["shared"][key], weight, rtol=1e-10, atol=1e-12)
 
 
 @dataclass(frozen=True)
