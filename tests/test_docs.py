@@ -1,12 +1,14 @@
-"""Every command line in the README and the docs composes and passes the schema; every link leads somewhere."""
+"""Every command line in the README and the docs passes the schema and runs, in a small way; every link leads somewhere."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import FEW_NUMBERS, ROOT, STORY, TINY
 from throughtime import compose, config
+from throughtime.run import decoding, training
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -33,6 +35,49 @@ def test_command_is_accepted(page: str, command: str, tmp_path: Path, monkeypatc
         return
     name = program.removesuffix(".py")
     compose.preflight(name, {"train": config.TrainConfig, "decode": config.DecodeConfig}[name], arguments)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the commands name, and a run that has trained."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "books").mkdir()
+    for name in ("book.txt", "books/one.txt", "held_out.txt"):
+        (folder / name).write_text(STORY)
+    lines = [f"line {number}" for number in range(60)]
+    for name in ("train.en", "train.de", "val.en", "val.de", "source.txt", "target.txt"):
+        (folder / name).write_text("\n".join(lines) + "\n")
+    (folder / "pairs.tsv").write_text("".join(f"{line}\t{line}\n" for line in lines))
+    (folder / "pairs.jsonl").write_text("".join(f'{{"en": "{line}", "de": "{line}"}}\n' for line in lines))
+    values = compose.composed("train", [*TINY, *FEW_NUMBERS, f"outputs={folder}/outputs"])
+    training.run(values, folder / "outputs" / "first", [*TINY, *FEW_NUMBERS])
+    return folder
+
+
+def first_job(arguments: list[str]) -> list[str]:
+    """The overrides of a command's first job."""
+    return next(compose._jobs([compose._parsed(text) for text in compose._overrides(arguments)]))
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command_runs(
+    page: str, command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    _, program, *arguments = shlex.split(command.partition("<")[0])
+    overrides = first_job(compose.continued(arguments) if program == "train.py" else arguments)
+    if {"--help", "--cfg"} & set(arguments) or any(text.startswith(("hydra", "data=hf")) for text in overrides):
+        return
+    if program == "decode.py":
+        monkeypatch.setattr(sys, "stdin", (place / "source.txt").open())
+        decoding.decode(
+            config.check(compose.composed("decode", [*overrides, "search.max_length=6"]), config.DecodeConfig)
+        )
+        return
+    few = FEW_NUMBERS if not any(text.startswith(("data=", "experiment=")) for text in overrides) else []
+    values = compose.composed("train", [*overrides, *TINY, *few, "trainer.steps=2", "trainer.epochs=1"])
+    training.run(values, tmp_path / "run", overrides)
+    assert "decode" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,6 @@
 """From the command line to plain settings, by Hydra; every slip is told in one sentence before a job starts."""
 
+import json
 import os
 import sys
 import tempfile
@@ -62,6 +63,26 @@ def settings(values: DictConfig) -> dict[str, Any]:
     """The composed config as plain dicts and lists, interpolations resolved."""
     plain = OmegaConf.to_container(values, resolve=True)
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def continued(arguments: Sequence[str]) -> list[str]:
+    """A command line with `resume=` in full: what the run began with, and behind it what is said anew.
+
+    Raises:
+        Mistake: there is nothing to resume.
+    """
+    said = {override.key_or_group: override for override in map(_parsed, _overrides(arguments))}
+    if "resume" not in said or _values(said["resume"]) in ([""], ["null"]):
+        return list(arguments)
+    from throughtime.train import checkpoint
+
+    outputs = _values(said["outputs"])[0] if "outputs" in said else "outputs"
+    start = checkpoint.find(_values(said["resume"])[0], outputs, "resume", "last")
+    summary = start.parent.parent / "summary.json"
+    begun = json.loads(summary.read_text())["overrides"] if summary.exists() else []
+    own = ("hydra.", "hydra/", "resume")  # of the run that was
+    before = [text for text in begun if _parsed(text).key_or_group not in said and not text.startswith(own)]
+    return [*before, *arguments]
 
 
 def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:

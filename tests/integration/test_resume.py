@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tests.conftest import FEW_NUMBERS
+from tests.conftest import FEW_NUMBERS, TINY
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -41,3 +42,14 @@ def test_translator(train: Callable[..., Path]) -> None:
     whole = train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", folder="whole")
     half = train(*FEW_NUMBERS, "trainer.epochs=1", "dropout=zaremba", folder="half")
     same(whole, train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", f"resume={half}", folder="resumed"))
+
+
+def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_path: Path, story: Path) -> None:
+    text = ["data=text", f"data.path={story}", "cell=gru", "tbptt.chunk=16"]
+    assert program("train.py", *TINY, *text, "hydra.run.dir=first").returncode == 0
+    done = program("train.py", "resume=first", "trainer.epochs=2", "hydra.run.dir=second")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "second" / "summary.json").read_text())
+    assert summary["epochs"] == 2
+    assert {"cell=gru", "model.hidden=8", "trainer.epochs=2"} <= set(summary["overrides"])
+    assert "trainer.epochs=1" not in summary["overrides"]
