@@ -1,6 +1,7 @@
 """Models are compared in float64, from a fixed seed; kernels are traced and derived, but only compiled where a test asks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -20,5 +21,11 @@ def double() -> Iterator[None]:
 def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the fused engine's graphs node by node, which takes no compiler and no seconds; not in tests marked `compiled`."""
     if "compiled" not in request.keywords:
-        monkeypatch.setattr(graphs, "compiled", lambda graph, _: lambda tensors: graph(*tensors))
+        monkeypatch.setattr(graphs, "compiled", lambda graph, _: lambda tensors: run_graph(graph, tensors))
         monkeypatch.setattr(graphs, "why_not_compiled", lambda _: None)
+
+
+def run_graph(graph: torch.fx.GraphModule, tensors: list[torch.Tensor]) -> Any:
+    """Runs a graph node by node, as strict about its tensors as the kernel compiled of it."""
+    assert all(tensor.is_contiguous() for tensor in tensors)
+    return graph(*tensors)

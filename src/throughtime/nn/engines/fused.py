@@ -32,14 +32,14 @@ _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionar
 
 def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
-    gates = cell.project(inputs.transpose(0, 1))
+    gates = cell.project(inputs.transpose(0, 1)).contiguous()  # as the kernels expect of all tensors
     state = {name: state[name].to(cell.weight_input.dtype) for name in cell.states}
     initial: CellState = {}
     if masks is not None:
         initial = cell.initial_state(len(inputs))
         state = choose(masks.resets[:, :1], initial, state)
     tensors = {f"{name}@0": part for name, part in state.items()}
-    tensors |= {f"initial {name}@0": part for name, part in initial.items()}
+    tensors |= {f"initial {name}@0": part.contiguous() for name, part in initial.items()}
     tensors |= {f"vector {place}@0": vector for place, vector in enumerate(cell.vector_values())}
     for place, (matrix, bias) in enumerate(cell.dropped_matrices(), start=1):
         tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
@@ -188,7 +188,7 @@ class Run:
             waiting[name] = [torch.zeros_like(gradient, dtype=dtype) for dtype in dtypes]
             if name != self._kernels.output:
                 at = dtypes.index(state) if state in dtypes else 0
-                waiting[name][at : at + 1] = [gradient.to(dtypes[at] if dtypes else state)]
+                waiting[name][at : at + 1] = [gradient.to(dtypes[at] if dtypes else state).contiguous()]
         return waiting
 
     def _sources(self, stage: StageKernels, waiting: dict[str, list[Tensor]], above: Tensor) -> list[Tensor]:
