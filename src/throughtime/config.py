@@ -201,11 +201,8 @@ class EncoderDecoderShape:
 Model = LanguageModelShape | EncoderDecoderShape
 
 
-@dataclass(frozen=True)
-class PlainCell:
-    """A cell with nothing to set."""
-
-    name: Literal["lstm", "gru"]
+Recurrent = Literal["orthogonal", "uniform", "identity"]
+TimeScale = Annotated[float, Range(above=2)]
 
 
 @dataclass(frozen=True)
@@ -214,9 +211,84 @@ class VanillaCell:
 
     name: Literal["rnn"]
     nonlinearity: Literal["tanh", "relu"]
+    recurrent: Recurrent
 
 
-Cell = PlainCell | VanillaCell
+@dataclass(frozen=True)
+class Gates:
+    """How the recurrent weights start, and the bias of the gate that keeps the state: the same for all units, or by
+    `chrono` for each unit a time scale of up to this many steps."""
+
+    recurrent: Recurrent
+    forget_bias: float
+    chrono: TimeScale | None
+
+
+@dataclass(frozen=True)
+class GatedCell(Gates):
+    """A cell with nothing else to set."""
+
+    name: Literal[
+        "lstm", "peephole_lstm", "coupled_lstm", "layer_norm_lstm", "multiplicative_lstm",
+        "gru", "cho_gru", "layer_norm_gru", "minimal_gru",
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProjectedCell(Gates):
+    """An output `projection` wide; null is half of the hidden units."""
+
+    name: Literal["projected_lstm"]
+    projection: Count | None
+
+
+@dataclass(frozen=True)
+class HighwayCell(Gates):
+    """`recurrence_depth` layers a step."""
+
+    name: Literal["highway"]
+    recurrence_depth: Count
+
+
+@dataclass(frozen=True)
+class HeadedCell(Gates):
+    """Units that see each other's state within `heads` groups."""
+
+    name: Literal["slstm"]
+    heads: Count
+
+
+@dataclass(frozen=True)
+class SlowCell:
+    """Fast units beside `slow` ones that keep the share `alpha` of their state at each step."""
+
+    name: Literal["scrn"]
+    slow: Count
+    alpha: Share
+    recurrent: Recurrent
+
+
+@dataclass(frozen=True)
+class IndependentCell:
+    """Units that see no other's state: nothing to set."""
+
+    name: Literal["indrnn"]
+
+
+@dataclass(frozen=True)
+class OwnCell:
+    """A user's class: `my_cells.py:Minimal`, or `my_package.cells:Minimal`."""
+
+    name: Literal["own"]
+    path: str | None
+
+    def __post_init__(self) -> None:
+        place, _, name = (self.path or "").rpartition(":")
+        if not place or not name.isidentifier():
+            raise wrong("cell.path", self.path, "a file or module and the class in it, as in my_cells.py:Minimal")
+
+
+Cell = VanillaCell | GatedCell | ProjectedCell | HighwayCell | HeadedCell | SlowCell | IndependentCell | OwnCell
 
 
 @dataclass(frozen=True)
@@ -467,6 +539,7 @@ class DecodeConfig:
     output: str
     references: str | None
     format: Literal["auto", "text", "jsonl"]
+    allow_code: str | None
     search: Search
     batch: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -498,11 +571,11 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
-    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != model.hidden:
+    _refuse_contradictory_cell(config.cell, model)
+    width = output_width(config.cell, model.hidden)
+    if model.tied and model.embedding != width:
         raise wrong(
-            "model.tied",
-            True,
-            f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}",
+            "model.tied", True, f"only with model.embedding={model.embedding} equal to the cell's output, {width}"
         )
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
@@ -512,6 +585,21 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     _refuse_contradictory_search("search", config.search)
+
+
+def output_width(cell: Cell, hidden: int) -> int:
+    """How wide the output of a layer of `hidden` units is, in one direction; an own cell's is taken to be `hidden`."""
+    if isinstance(cell, ProjectedCell):
+        return cell.projection or hidden // 2
+    return hidden + cell.slow if isinstance(cell, SlowCell) else hidden
+
+
+def _refuse_contradictory_cell(cell: Cell, model: Model) -> None:
+    hidden = model.hidden
+    if isinstance(cell, ProjectedCell) and not 0 < output_width(cell, hidden) < hidden:
+        raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
+    if isinstance(cell, HeadedCell) and hidden % cell.heads:
+        raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

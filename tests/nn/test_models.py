@@ -157,9 +157,10 @@ def test_the_bridge_keeps_layers_and_directions_apart() -> None:
     model = translator("model.depth=2", "cell=lstm")
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
     encoded = model.encoder(batch.source, batch.source_lengths)
-    before = model.decoder.bridge(encoded.state)
+    initial = model.decoder.stack.initial_state(len(SOURCES))
+    before = model.decoder.bridge(encoded.state, initial)
     changed = (encoded.state[0], tuple(map_state(lambda t: t + 1, side) for side in encoded.state[1]))
-    after = model.decoder.bridge(changed)
+    after = model.decoder.bridge(changed, initial)
     close(before[0][0]["h"], after[0][0]["h"])
     assert not torch.allclose(before[1][0]["h"], after[1][0]["h"])
 

@@ -1,6 +1,6 @@
 """Layers on one another, each in one direction or both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,18 @@ from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 
+CellMaker = Callable[[int, int], Cell]  # features, hidden
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 
 
 class Layer(nn.Module):
     """One cell over time, or one forward and one backward with their outputs side by side."""
 
-    def __init__(self, cell: type[Cell], features: int, hidden: int, bidirectional: bool, engine: str):
+    def __init__(self, cell: CellMaker, features: int, hidden: int, bidirectional: bool, engine: str):
         super().__init__()
-        self.cells = nn.ModuleList(cell(features, hidden) for _ in range(2 if bidirectional else 1))
+        cells = [cell(features, hidden) for _ in range(2 if bidirectional else 1)]
+        self.cells = nn.ModuleList(cells)
+        self.width = sum(one.width for one in cells)
         self._engine = engine
 
     def forward(
@@ -33,13 +36,13 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """`depth` layers; the dropout module stands in front of each.
 
-    inputs (batch, time, features) -> outputs (batch, time, width), width = hidden x directions, and the state of each
+    inputs (batch, time, features) -> outputs (batch, time, width), width = the cell's x directions, and the state of each
     layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
     """
 
     def __init__(
         self,
-        cell: type[Cell],
+        cell: CellMaker,
         features: int,
         hidden: int,
         depth: int,
@@ -49,10 +52,17 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width = hidden * self.directions
-        sizes = [features, *[self.width] * (depth - 1)]
-        self.layers = nn.ModuleList(Layer(cell, size, hidden, bidirectional, engine) for size in sizes)
+        self.width = features
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            layer = Layer(cell, self.width, hidden, bidirectional, engine)
+            self.layers.append(layer)
+            self.width = layer.width
         self.dropout = dropout or nn.Identity()
+
+    def initial_state(self, rows: int) -> StackState:
+        """The state that every cell begins with."""
+        return tuple(tuple(cell.initial_state(rows) for cell in layer.cells) for layer in self.layers)  # type: ignore[union-attr]
 
     def forward(
         self, inputs: Tensor, state: StackState | None = None, lengths: Tensor | None = None
