@@ -19,7 +19,8 @@ CHOICES = [
     if folder.is_dir() and folder.name not in ("data", "model", "experiment")
     for path in sorted(folder.glob("*.yaml"))
 ]
-ELSEWHERE = {"trainer=gpu", "trainer=ddp"}  # a machine with a GPU; tests/integration/test_processes.py
+# a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py
+ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own"}
 
 
 def decode(folder: Path, text: str, *overrides: str) -> list[dict]:
@@ -54,7 +55,8 @@ def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     assert result["hypotheses"][0]["length"] <= 8
 
 
-TEXT_CHOICES = [c for c in CHOICES if c.split("=")[0] in ("cell", "tbptt", "tokenizer", "dropout", "search")]
+TEXT_GROUPS = ("cell", "tbptt", "tokenizer", "dropout", "search")
+TEXT_CHOICES = [choice for choice in CHOICES if choice.split("=")[0] in TEXT_GROUPS and choice not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("choice", TEXT_CHOICES)

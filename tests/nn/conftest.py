@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from throughtime.nn.engines import graphs
+from throughtime.nn.cells import Cell
+from throughtime.nn.engines import fused, graphs
+
+_ALIKE: dict[object, Cell] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +21,18 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the fused engine's graphs node by node, which takes no compiler and no seconds; not in tests marked `compiled`."""
+    """Runs the fused engine's graphs node by node, which takes no compiler and no seconds; not in tests marked `compiled`.
+    Cells of a kind and of the same shapes are traced once for all."""
     if "compiled" not in request.keywords:
+        traced = fused._kernels
+        monkeypatch.setattr(
+            fused, "_kernels", lambda cell, *rest: traced(_ALIKE.setdefault(_shapes(cell), cell), *rest)
+        )
         monkeypatch.setattr(graphs, "compiled", lambda graph, _: lambda tensors: graph(*tensors))
         monkeypatch.setattr(graphs, "why_not_compiled", lambda _: None)
+
+
+def _shapes(cell: Cell) -> object:
+    """What the step depends on; how many features come in is not among it."""
+    shapes = {name: weight.shape for name, weight in cell.named_parameters()}
+    return type(cell), str(sorted(cell.sizes.items())), str(shapes | {"weight_input": shapes["weight_input"][:1]})

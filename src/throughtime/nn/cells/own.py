@@ -31,9 +31,10 @@ def own_cell(path: str, setting: str = "cell.path") -> type[Cell]:
 def _from_file(path: str, file: Path, setting: str) -> ModuleType:
     if not file.is_file():
         raise config.wrong(setting, path, f"a file that is there, and {file} is not")
-    specification = importlib.util.spec_from_file_location(file.stem, file)
+    specification = importlib.util.spec_from_file_location(str(file.resolve()), file)
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # where dataclasses look for the names in annotations
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever the user's code raises
@@ -54,7 +55,8 @@ def _from_module(path: str, name: str, setting: str) -> ModuleType:
 
 
 def _failing(path: str, setting: str, error: Exception) -> config.Mistake:
-    return config.wrong(setting, path, f"code that runs, and this ends with {type(error).__name__} ({error})")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return config.wrong(setting, path, f"code that runs, and this ends with {reason}")
 
 
 def _refuse_incomplete(path: str, setting: str, found: type[Cell]) -> None:
