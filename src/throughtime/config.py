@@ -202,7 +202,8 @@ Model = LanguageModelShape | EncoderDecoderShape
 
 
 Recurrent = Literal["orthogonal", "uniform", "identity"]
-TimeScale = Annotated[float, Range(above=2)]
+Bias = Annotated[float, Range(at_least=-100, at_most=100)]
+TimeScale = Annotated[float, Range(above=2, at_most=1e9)]
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Gates:
     `chrono` for each unit a time scale of up to this many steps."""
 
     recurrent: Recurrent
-    forget_bias: float
+    forget_bias: Bias
     chrono: TimeScale | None
 
 

@@ -20,7 +20,7 @@ TRAIN = {
     "cell=own cell.path={}/none.py:Mine": "none.py:Mine: allowed is a file that is there",
     "cell=slstm cell.heads=3": "cell.heads=3: allowed is a divisor of model.hidden=8",
     "cell=projected_lstm cell.projection=8": "cell.projection=8: allowed is a number of at least 1 and below model.hidden=8",
-    "cell.chrono=2": "cell.chrono=2: allowed is a number above 2",
+    "cell.chrono=2": "cell.chrono=2: allowed is a number above 2 and at most 1e+09",
     "cell.recurrent=zeros": "cell.recurrent=zeros: allowed is orthogonal, uniform or identity",
     "model.tied=true": "model.tied=true: allowed is only with model.embedding=4 equal to the cell's output, 8",
     "data=tex": "data=tex: allowed is hf, number_words, pairs, stdlib_docs, text; did you mean text?",

@@ -34,5 +34,8 @@ def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 def _shapes(cell: Cell) -> object:
     """What the step depends on; how many features come in is not among it."""
-    shapes = {name: weight.shape for name, weight in cell.named_parameters()}
-    return type(cell), str(sorted(cell.sizes.items())), str(shapes | {"weight_input": shapes["weight_input"][:1]})
+    shapes = {name: weight.shape for name, weight in cell.named_parameters()} | {"weight_input": len(cell.weight_input)}
+    numbers = {
+        name: value for name, value in vars(cell).items() if isinstance(value, int | float) and name != "features"
+    }
+    return type(cell), str(cell.sizes), str(shapes), str(numbers)
