@@ -1,7 +1,7 @@
 """Config -> objects: the only place that knows every layer."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from throughtime.data.prepare import Prepared
 from throughtime.data.tokenizer import PAD, Tokenizer
 from throughtime.nn.attention import AdditiveAttention, Attention, DotAttention
 from throughtime.nn.cells import cell_class
+from throughtime.nn.cells.own import own_cell
 from throughtime.nn.decoder import Bridge, Decoder
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import Encoder
@@ -56,9 +57,10 @@ def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> 
     stack = _stack(settings, shape.embedding, bidirectional=False)
     encoder = Encoder(_embedding(source, shape.embedding), read, dropped)
     embedding, output = _ends(target, shape.embedding, stack.width, shape.tied)
-    bridge = Bridge(cell_class(settings.cell).states, shape.depth, read.width, stack.width)
     attention = _attention(settings.context, stack.width, read.width)
-    return EncoderDecoder(encoder, Decoder(embedding, stack, bridge, attention, read.width, dropped), output, dropped)
+    return EncoderDecoder(
+        encoder, Decoder(embedding, stack, Bridge(read, stack), attention, read.width, dropped), output, dropped
+    )
 
 
 def _attention(choice: config.Context, hidden: int, width: int) -> Attention | None:
@@ -89,15 +91,16 @@ class Decodable:
     tokenizers: dict[str, Tokenizer]
 
 
-def from_checkpoint(path: Path) -> Decodable:
-    """Model and tokenizers out of nothing but the checkpoint.
+def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
+    """Model and tokenizers out of nothing but the checkpoint; a cell of the user's own out of `code`, a file or module
+    that the user names, and never out of one that the checkpoint names.
 
     Raises:
-        Mistake: the checkpoint cannot be used.
+        Mistake: the checkpoint cannot be used, or needs `code` and there is none.
     """
     content = checkpoint.read(path, "checkpoint")
     ours = content["throughtime"]
-    settings = config.check(ours["config"], config.TrainConfig)
+    settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
     built = model(settings, {side: found.size for side, found in tokenizers.items()})
     built.load_state_dict(
@@ -108,6 +111,17 @@ def from_checkpoint(path: Path) -> Decodable:
         }
     )
     return Decodable(built.eval(), tokenizers)
+
+
+def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:
+    """The settings of a checkpoint with the place of the user's own cell, if it has one, as the user gives it."""
+    if not isinstance(settings.cell, config.OwnCell):
+        return settings
+    place, _, name = (settings.cell.path or "").rpartition(":")
+    if code is None:
+        raise config.wrong("allow_code", None, f"{place}, if you trust it: the checkpoint needs its class {name}")
+    own_cell(f"{code}:{name}", "allow_code")
+    return replace(settings, cell=replace(settings.cell, path=f"{code}:{name}"))
 
 
 def task(settings: config.TrainConfig, prepared: Prepared) -> Task:

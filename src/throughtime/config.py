@@ -210,11 +210,9 @@ class EncoderDecoderShape:
 Model = LanguageModelShape | EncoderDecoderShape
 
 
-@dataclass(frozen=True)
-class PlainCell:
-    """A cell with nothing to set."""
-
-    name: Literal["lstm", "gru"]
+Recurrent = Literal["orthogonal", "uniform", "identity"]
+Bias = Annotated[float, Range(at_least=-100, at_most=100)]
+TimeScale = Annotated[float, Range(above=2, at_most=1e9)]
 
 
 @dataclass(frozen=True)
@@ -223,9 +221,84 @@ class VanillaCell:
 
     name: Literal["rnn"]
     nonlinearity: Literal["tanh", "relu"]
+    recurrent: Recurrent
 
 
-Cell = PlainCell | VanillaCell
+@dataclass(frozen=True)
+class Gates:
+    """How the recurrent weights start, and the bias of the gate that keeps the state: the same for all units, or by
+    `chrono` for each unit a time scale of up to this many steps."""
+
+    recurrent: Recurrent
+    forget_bias: Bias
+    chrono: TimeScale | None
+
+
+@dataclass(frozen=True)
+class GatedCell(Gates):
+    """A cell with nothing else to set."""
+
+    name: Literal[
+        "lstm", "peephole_lstm", "coupled_lstm", "layer_norm_lstm", "multiplicative_lstm",
+        "gru", "cho_gru", "layer_norm_gru", "minimal_gru",
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProjectedCell(Gates):
+    """An output `projection` wide; null is half of the hidden units."""
+
+    name: Literal["projected_lstm"]
+    projection: Count | None
+
+
+@dataclass(frozen=True)
+class HighwayCell(Gates):
+    """`recurrence_depth` layers a step."""
+
+    name: Literal["highway"]
+    recurrence_depth: Count
+
+
+@dataclass(frozen=True)
+class HeadedCell(Gates):
+    """Units that see each other's state within `heads` groups."""
+
+    name: Literal["slstm"]
+    heads: Count
+
+
+@dataclass(frozen=True)
+class SlowCell:
+    """Fast units beside `slow` ones that keep the share `alpha` of their state at each step."""
+
+    name: Literal["scrn"]
+    slow: Count
+    alpha: Share
+    recurrent: Recurrent
+
+
+@dataclass(frozen=True)
+class IndependentCell:
+    """Units that see no other's state: nothing to set."""
+
+    name: Literal["indrnn"]
+
+
+@dataclass(frozen=True)
+class OwnCell:
+    """A user's class: `my_cells.py:Minimal`, or `my_package.cells:Minimal`."""
+
+    name: Literal["own"]
+    path: str | None
+
+    def __post_init__(self) -> None:
+        place, _, name = (self.path or "").rpartition(":")
+        if not place or not name.isidentifier():
+            raise wrong("cell.path", self.path, "a file or module and the class in it, as in my_cells.py:Minimal")
+
+
+Cell = VanillaCell | GatedCell | ProjectedCell | HighwayCell | HeadedCell | SlowCell | IndependentCell | OwnCell
 
 
 @dataclass(frozen=True)
@@ -557,6 +630,7 @@ class DecodeConfig:
     output: str
     references: str | None
     format: Literal["auto", "text", "jsonl"]
+    allow_code: str | None
     search: Search
     batch: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -595,11 +669,12 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
-    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != widths(model)[-1]:
+    for hidden in widths(model):
+        _refuse_contradictory_cell(config.cell, hidden)
+    width = output_width(config.cell, widths(model)[-1])
+    if model.tied and model.embedding != width:
         raise wrong(
-            "model.tied",
-            True,
-            f"only with model.embedding={model.embedding} equal to the last layer's model.hidden={widths(model)[-1]}",
+            "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
         )
     if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
@@ -611,6 +686,20 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     _refuse_contradictory_search("search", config.search)
+
+
+def output_width(cell: Cell, hidden: int) -> int:
+    """How wide the output of a layer of `hidden` units is, in one direction; an own cell's is taken to be `hidden`."""
+    if isinstance(cell, ProjectedCell):
+        return cell.projection or hidden // 2
+    return hidden + cell.slow if isinstance(cell, SlowCell) else hidden
+
+
+def _refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
+    if isinstance(cell, ProjectedCell) and not 0 < output_width(cell, hidden) < hidden:
+        raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
+    if isinstance(cell, HeadedCell) and hidden % cell.heads:
+        raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

@@ -20,7 +20,8 @@ CHOICES = [
     for path in sorted(folder.glob("*.yaml"))
 ]
 OF_TEXT = {"evaluation=cache", "evaluation=dynamic"}  # refused with pairs; tests/train/test_evaluation.py
-ELSEWHERE = {"trainer=gpu", "trainer=ddp"}  # a machine with a GPU; tests/integration/test_processes.py
+# a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py
+ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own"}
 
 
 def decode(folder: Path, text: str, *overrides: str) -> list[dict]:
@@ -55,7 +56,8 @@ def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     assert result["hypotheses"][0]["length"] <= 8
 
 
-TEXT_CHOICES = [c for c in CHOICES if c.split("=")[0] in ("cell", "tbptt", "tokenizer", "dropout", "search")]
+TEXT_GROUPS = ("cell", "tbptt", "tokenizer", "dropout", "search")
+TEXT_CHOICES = [choice for choice in CHOICES if choice.split("=")[0] in TEXT_GROUPS and choice not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("choice", TEXT_CHOICES)

@@ -37,12 +37,17 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-SHAPES = list(product(["rnn", "lstm", "gru"], ["initial_state", "dot", "additive"], [1, 2], ["true", "false"]))
+OTHERS = ["projected_lstm", "slstm cell.heads=2", "scrn"]  # states of several widths, and some that are not bridged
+SHAPES = [
+    *product(["rnn", "lstm", "gru"], ["initial_state", "dot", "additive"], [1, 2], ["true", "false"]),
+    *product(OTHERS, ["initial_state", "dot"], [2], ["true"]),
+]
 
 
 @pytest.mark.parametrize(("cell", "context", "depth", "both"), SHAPES)
 def test_a_mixed_batch_is_its_sentences_alone(cell: str, context: str, depth: int, both: str) -> None:
-    model = translator(f"cell={cell}", f"context={context}", f"model.depth={depth}", f"model.bidirectional={both}")
+    shape = [f"context={context}", f"model.depth={depth}", f"model.bidirectional={both}"]
+    model = translator(*f"cell={cell}".split(), *shape)
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
     logits = model(batch.source, batch.source_lengths, batch.tokens)
     token_loss(logits, batch.targets)[0].backward()
@@ -57,9 +62,9 @@ def test_a_mixed_batch_is_its_sentences_alone(cell: str, context: str, depth: in
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)  # token_loss sums in float32
 
 
-@pytest.mark.parametrize(("cell", "context"), product(["rnn", "lstm", "gru"], ["initial_state", "additive"]))
+@pytest.mark.parametrize(("cell", "context"), product(["rnn", "lstm", "gru", *OTHERS], ["initial_state", "additive"]))
 def test_stepwise_decoding_is_teacher_forcing(cell: str, context: str) -> None:
-    model = translator(f"cell={cell}", f"context={context}", "model.depth=2")
+    model = translator(*f"cell={cell}".split(), f"context={context}", "model.depth=2")
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
     whole = model(batch.source, batch.source_lengths, batch.tokens)
     state = model.start(batch.source, batch.source_lengths)
@@ -157,11 +162,20 @@ def test_the_bridge_keeps_layers_and_directions_apart() -> None:
     model = translator("model.depth=2", "cell=lstm")
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
     encoded = model.encoder(batch.source, batch.source_lengths)
-    before = model.decoder.bridge(encoded.state)
+    initial = model.decoder.stack.initial_state(len(SOURCES))
+    before = model.decoder.bridge(encoded.state, initial)
     changed = (encoded.state[0], tuple(map_state(lambda t: t + 1, side) for side in encoded.state[1]))
-    after = model.decoder.bridge(changed)
+    after = model.decoder.bridge(changed, initial)
     close(before[0][0]["h"], after[0][0]["h"])
     assert not torch.allclose(before[1][0]["h"], after[1][0]["h"])
+
+
+def test_what_is_not_bridged_begins_afresh() -> None:
+    model, batch = translator("cell=slstm", "cell.heads=2"), collate(SOURCES, TARGETS, [0, 1, 2])
+    ((state,),) = model.start(batch.source, batch.source_lengths).stack
+    fresh = model.decoder.stack.initial_state(len(SOURCES))[0][0]
+    assert state["h"].any()
+    assert all(torch.equal(state[name], fresh[name]) for name in ("c", "n", "m"))
 
 
 def test_pad_and_bos_are_never_produced() -> None:

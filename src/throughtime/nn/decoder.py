@@ -6,29 +6,42 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.attention import Attention
+from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
-from throughtime.nn.stack import Stack, StackState
+from throughtime.nn.stack import Layer, Stack, StackState
 from throughtime.nn.state import detach
 
 
 class Bridge(nn.Module):
     """The decoder's first state out of the encoder's last: s_0 = tanh(B [forward; backward] + b), layer by layer and
     state tensor by state tensor, so that no layer, direction or kind of state is mixed with another's place.
+
+    What the cell does not count among its `bridged` states is left as the decoder's initial state has it.
     """
 
-    def __init__(self, states: tuple[str, ...], depth: int, width: int, hidden: int):
+    def __init__(self, encoder: Stack, decoder: Stack):
         super().__init__()
-        self._states = states
-        self.layers = nn.ModuleList(nn.ModuleList(nn.Linear(width, hidden) for _ in states) for _ in range(depth))
+        self._states = _cell(decoder, 0).bridged
+        self.layers = nn.ModuleList(self._linears(encoder, decoder, place) for place in range(len(decoder.layers)))
 
-    def forward(self, state: StackState) -> StackState:
-        return tuple((self._bridged(place, sides),) for place, sides in enumerate(state))
+    def _linears(self, encoder: Stack, decoder: Stack, place: int) -> nn.ModuleList:
+        read, written = _cell(encoder, place).sizes, _cell(decoder, place).sizes
+        return nn.ModuleList(nn.Linear(read[name] * encoder.directions, written[name]) for name in self._states)
+
+    def forward(self, state: StackState, initial: StackState) -> StackState:
+        layers = enumerate(zip(state, initial, strict=True))
+        return tuple(({**begun, **self._bridged(place, sides)},) for place, (sides, (begun,)) in layers)
 
     def _bridged(self, place: int, sides: tuple[CellState, ...]) -> CellState:
         linears = zip(self._states, cast(nn.ModuleList, self.layers[place]), strict=True)
         return {name: torch.tanh(linear(torch.cat([side[name] for side in sides], dim=-1))) for name, linear in linears}
+
+
+def _cell(stack: Stack, layer: int) -> Cell:
+    """A cell of a layer; those of all directions are alike."""
+    return cast(Cell, cast(Layer, stack.layers[layer]).cells[0])
 
 
 class DecoderState(NamedTuple):
@@ -64,7 +77,8 @@ class Decoder(nn.Module):
     def start(self, encoded: Encoded) -> DecoderState:
         """The state before the first target token."""
         keys = self.attention.keys(encoded.memory) if self.attention else encoded.memory[:, :0]
-        return DecoderState(self.bridge(encoded.state), encoded.memory, encoded.mask, keys)
+        stack = self.bridge(encoded.state, self.stack.initial_state(len(encoded.memory)))
+        return DecoderState(stack, encoded.memory, encoded.mask, keys)
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         outputs, stack = self.stack(self.words(tokens, self.embedding(tokens)), state.stack)

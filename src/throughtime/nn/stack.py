@@ -1,6 +1,6 @@
 """Layers on one another, each in one direction or both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +10,20 @@ from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates
 
+CellMaker = Callable[[int, int], Cell]  # features, hidden
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 
 
 class Layer(nn.Module):
     """One cell over time, or one forward and one backward with their outputs side by side."""
 
-    def __init__(self, cell: type[Cell], features: int, hidden: int, bidirectional: bool, engine: str, drop: float):
+    def __init__(self, cell: CellMaker, features: int, hidden: int, bidirectional: bool, engine: str, drop: float):
         super().__init__()
         cells = [cell(features, hidden) for _ in range(2 if bidirectional else 1)]
         for one in cells:
             one.weight_drop = drop
         self.cells = nn.ModuleList(cells)
+        self.width = sum(one.width for one in cells)
         self._engine = engine
 
     def forward(
@@ -37,13 +39,13 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """Layers of the given widths, dropout before the first and between them.
 
-    inputs (batch, time, features) -> outputs (batch, time, width), width = the last layer's hidden x directions, and the
-    state of each layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
+    inputs (batch, time, features) -> outputs (batch, time, width), width = the last layer's, and the state of each
+    layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
     """
 
     def __init__(
         self,
-        cell: type[Cell],
+        cell: CellMaker,
         features: int,
         widths: Sequence[int],
         bidirectional: bool = False,
@@ -52,12 +54,12 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width = widths[-1] * self.directions
-        sizes = [features, *(width * self.directions for width in widths[:-1])]
-        self.layers = nn.ModuleList(
-            Layer(cell, size, width, bidirectional, engine, rates.weights)
-            for size, width in zip(sizes, widths, strict=True)
-        )
+        self.width = features
+        self.layers = nn.ModuleList()
+        for width in widths:
+            layer = Layer(cell, self.width, width, bidirectional, engine, rates.weights)
+            self.layers.append(layer)
+            self.width = layer.width
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
 
     def initial_state(self, rows: int) -> StackState:

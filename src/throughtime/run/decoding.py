@@ -29,7 +29,7 @@ class Decoder:
     """A checkpoint ready to decode: texts -> the plain data of their hypotheses."""
 
     def __init__(self, path: Path, settings: config.DecodeConfig):
-        found = build.from_checkpoint(path)
+        found = build.from_checkpoint(path, settings.allow_code)
         model = found.model.to(build.device(settings.accelerator))
         self._search, self._stepper = settings.search, stepper_of(model)
         self._random = torch.Generator().manual_seed(settings.seed)

@@ -32,7 +32,7 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
     )
 
 
-def closing(record: Record, samples: list[dict[str, Any]]) -> None:
+def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str, Any]]) -> None:
     """The last validation's samples, the final metrics, where everything lies, and how to decode."""
     facts = record.facts
     _console.print(_samples(samples))
@@ -43,15 +43,16 @@ def closing(record: Record, samples: list[dict[str, Any]]) -> None:
     _console.print(f"checkpoint  {checkpoint}")
     _console.print(f"samples     {_short(record.folder / 'samples')}")
     _console.print(f"record      {_short(record.folder / 'summary.json')}")
-    _console.print(f"decode      {decode_line(checkpoint, samples)}")
+    _console.print(f"decode      {decode_line(settings.cell, checkpoint, samples)}")
 
 
-def decode_line(checkpoint: Path, samples: list[dict[str, Any]]) -> str:
+def decode_line(cell: config.Cell, checkpoint: Path, samples: list[dict[str, Any]]) -> str:
     """A shell line that decodes the first sample's source, or the first line of its prompt, again."""
     text = (samples[0].get("source") or samples[0].get("prompt", "")) if samples else ""
     program = _short(Path(sys.argv[0]).resolve().parent / "decode.py")
     line = next(iter(text.strip().splitlines()), "")
-    return f"echo {shlex.quote(line)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}"
+    code = f" allow_code={(cell.path or '').rpartition(':')[0]}" if isinstance(cell, config.OwnCell) else ""
+    return f"echo {shlex.quote(line)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}{code}"
 
 
 def _samples(samples: list[dict[str, Any]]) -> Table:

@@ -78,7 +78,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         tracker.finish(failed=not finished)
     if trainer.is_global_zero:
         record.write({"state": "done", "resumed_from": start and str(start), "data": prepared.facts, **facts})
-        report.closing(record, _decoding(trainer).samples)
+        report.closing(settings, record, _decoding(trainer).samples)
     return float(facts["objective"])
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.nn.cells.start import Start
+
 CellState = dict[str, Tensor]
 StageFunction = Callable[..., CellState]
 
@@ -33,28 +35,49 @@ class Cell(nn.Module, ABC):
     engine's business); `step` is the pointwise rest. A cell with several products a step gives its `stages` instead.
     The parameters are those of torch's own recurrent layers, in the same gate order.
 
-    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, hidden), with a bias for each row.
+    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, width), with a bias for each row; a cell of
+    other shapes gives them to this constructor. Without `blocks` there is no weight_hidden and no bias of it.
     `vectors` names the further parameters that the step takes, each as wide as what it scales.
     """
 
     states: ClassVar[tuple[str, ...]]  # names of the state tensors, the output first
     gates: ClassVar[int]
     blocks: ClassVar[int | None] = None  # of the recurrent weight, where they are not as many as the gates
+    biased: ClassVar[bool] = True  # whether the recurrent products have a bias of their own
     vectors: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[int | None] = None  # the gate that keeps the old state where it is open
+    writes: ClassVar[int | None] = None  # the gate that lets the new in where it is open
+    start: Start = Start()  # how the weights begin unless the user chooses
     # One time step, pointwise: `step(input_gates, recurrent_gates, state, *vectors)`, both products (batch, gates *
     # hidden), the old state -> the new state.
     step: ClassVar[StageFunction]
+    weight_hidden: nn.Parameter
+    bias_hidden: nn.Parameter
 
-    def __init__(self, features: int, hidden: int):
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        start: Start | None = None,
+        *,
+        sizes: dict[str, int] | None = None,
+        rows: int | None = None,
+        recurrent: tuple[int, int] | None = None,
+    ):
+        """`sizes` of the states, `rows` of the input weight and the shape of the `recurrent` one, where they are not
+        made of `hidden` as above."""
         super().__init__()
         self.features, self.hidden = features, hidden
         self.weight_drop = 0.0
-        self.sizes = dict.fromkeys(self.states, hidden)
-        self.weight_input = nn.Parameter(torch.empty(self.gates * hidden, features))
-        self.bias_input = nn.Parameter(torch.empty(self.gates * hidden))
+        self.start = start or self.start
+        self.sizes = sizes or dict.fromkeys(self.states, hidden)
+        rows = rows or self.gates * hidden
+        self.weight_input = nn.Parameter(torch.empty(rows, features))
+        self.bias_input = nn.Parameter(torch.empty(rows))
         blocks = self.gates if self.blocks is None else self.blocks
-        self.weight_hidden = nn.Parameter(torch.empty(blocks * hidden, hidden))
-        self.bias_hidden = nn.Parameter(torch.empty(blocks * hidden))
+        height, width = recurrent or (blocks * hidden, self.width)
+        self.register_parameter("weight_hidden", nn.Parameter(torch.empty(height, width)) if height else None)
+        self.register_parameter("bias_hidden", nn.Parameter(torch.empty(height)) if height and self.biased else None)
         self.initialise()
 
     @property
@@ -62,14 +85,28 @@ class Cell(nn.Module, ABC):
         """How wide the output is."""
         return self.sizes[self.states[0]]
 
+    @property
+    def bridged(self) -> tuple[str, ...]:
+        """The states that a decoder takes over from an encoder; the others begin as `initial_state` has them."""
+        return self.states
+
     def initialise(self) -> None:
-        """Glorot input weights, orthogonal recurrent weights block by block, biases zero."""
+        """Glorot input weights block by block, recurrent weights as `start` has them, and biases of zero but for the gate
+        that keeps the old state; by chrono the gate that writes gets the opposite bias."""
         for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
-        for block in self.weight_hidden.data.split(self.hidden):
-            nn.init.orthogonal_(block)
-        nn.init.zeros_(self.bias_input)
-        nn.init.zeros_(self.bias_hidden)
+        if self.weight_hidden is not None:
+            for block in self.weight_hidden.data.split(self.weight_hidden.shape[1]):
+                self.start.recurrent_(block)
+        for bias in (self.bias_input, self.bias_hidden):
+            if bias is not None:
+                nn.init.zeros_(bias)
+        gates = self.bias_input.data.split(self.hidden)
+        keeping = self.start.keeping(gates[0])
+        if self.keeps is not None:
+            gates[self.keeps].copy_(keeping)
+        if self.writes is not None and (self.keeps is None or self.start.chrono is not None):
+            gates[self.writes].copy_(-keeping)
 
     def initial_state(self, rows: int) -> CellState:
         """All zeros, each (rows, its size)."""
@@ -86,7 +123,11 @@ class Cell(nn.Module, ABC):
     def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
         """Weight and bias of each stage as dense matrices (out, in), out being 0 where it has no product."""
         rows = [stage.blocks * self.hidden for stage in self.stages()]
-        return list(zip(self.weight_hidden.split(rows), self.bias_hidden.split(rows), strict=True))
+        if self.weight_hidden is None:
+            return [(self.weight_input.new_empty(0, self.width), None)] * len(rows)
+        weights = self.weight_hidden.split(rows)
+        biases = [None] * len(rows) if self.bias_hidden is None else self.bias_hidden.split(rows)
+        return list(zip(weights, biases, strict=True))
 
     def dropped_matrices(self) -> list[tuple[Tensor, Tensor | None]]:
         """The same with a share `weight_drop` of each weight dropped in training, one mask for all steps (Wan et al. 2013,

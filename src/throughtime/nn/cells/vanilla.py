@@ -18,7 +18,7 @@ class TanhRnn(Cell):
 
 
 class ReluRnn(Cell):
-    """h_t = max(0, W x_t + b + R h_{t-1} + c)."""
+    """h_t = max(0, W x_t + b + R h_{t-1} + c); with R = 1 at first it is the IRNN (Le et al. 2015)."""
 
     states = ("h",)
     gates = 1

@@ -1,0 +1,99 @@
+"""The cell of docs/own-cell.md, in a file outside the package: trained by each engine, swept, probed and decoded."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import FEW_NUMBERS, ROOT, TINY
+
+from throughtime import compose, config
+from throughtime.nn import recurrence
+from throughtime.nn.cells.own import own_cell
+from throughtime.run import decoding
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Path:
+    """The page's Python block as a file."""
+    code = (ROOT / "docs" / "own-cell.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in code.splitlines() if line]) <= 10
+    path = tmp_path / "my_cells.py"
+    path.write_text(code)
+    return path
+
+
+def decode(folder: Path, *overrides: str) -> list[dict]:
+    (folder / "in.txt").write_text("forty-two\n")
+    files = [f"checkpoint={folder}", f"input={folder}/in.txt", f"output={folder}/out.jsonl"]
+    decoding.decode(config.check(compose.composed("decode", [*files, *overrides]), config.DecodeConfig))
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_every_engine_runs_it(cell: Path) -> None:
+    torch.manual_seed(0)
+    built, inputs = own_cell(f"{cell}:Minimal")(5, 4), torch.randn(3, 7, 5)
+    results = []
+    for engine in ("loop", "fused", "auto"):
+        outputs, _ = recurrence.run(built, inputs, lengths=torch.tensor([7, 2, 5]), engine=engine)
+        results.append([outputs, *torch.autograd.grad(outputs.cos().sum(), list(built.parameters()))])
+    torch.testing.assert_close(results[1], results[0])
+    torch.testing.assert_close(results[2], results[0])
+
+
+def test_it_is_swept_probed_and_decoded(program: Callable, cell: Path) -> None:
+    own = ["cell=own", f"cell.path={cell.name}:Minimal", "model.depth=1,2", "hydra.sweep.dir=sweep"]
+    done = program("train.py", "-m", *TINY, *FEW_NUMBERS, *own)
+    assert done.returncode == 0, done.stderr
+    assert f"allow_code={cell.name}" in done.stdout
+    jobs = json.loads((cell.parent / "sweep" / "sweep.json").read_text())["jobs"]
+    assert [job["state"] for job in jobs] == ["done", "done"]
+    with (cell.parent / "sweep" / "1" / "metrics.csv").open() as file:
+        norms = [row["gradients/encoder.stack.layers.1"] for row in csv.DictReader(file)]
+    assert any(float(norm) > 0 for norm in norms if norm)
+    (result,) = decode(cell.parent / "sweep" / "0", f"allow_code={cell}")
+    assert result["source"] == "forty-two"
+
+
+def test_a_checkpoint_runs_no_code_unless_allowed(train: Callable[..., Path], cell: Path, tmp_path: Path) -> None:
+    folder = train(*FEW_NUMBERS, "cell=own", f"cell.path={cell}:Minimal")
+    traitor = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    cell.write_text(traitor + cell.read_text())
+    with pytest.raises(config.Mistake, match=r"allow_code=null: allowed is .*my_cells\.py, if you trust it"):
+        decode(folder)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(config.Mistake, match=r"allow_code=gone\.py:Minimal: allowed is a file that is there"):
+        decode(folder, "allow_code=gone.py")
+    assert decode(folder, f"allow_code={cell}")
+    assert (tmp_path / "ran").exists()
+
+
+MISTAKES = {
+    "none.py:Minimal": "a file that is there, and {}/none.py is not",
+    "no_such_module:Minimal": "a module that Python finds, and no_such_module is none",
+    "my_cells.py:Minimum": "a class that {}/my_cells.py has; did you mean Minimal?",
+    "wrong.py:Plain": "a class derived from throughtime.nn.cells.Cell",
+    "wrong.py:Stateless": "a cell with `states`, the names of its state tensors, the output first",
+    "wrong.py:Gateless": "a cell with `gates`, how many gates it has",
+    "wrong.py:Stepless": "a cell with a `step`, or `stages` of its own",
+    "broken.py:Minimal": "code that runs, and this ends with ZeroDivisionError: division by zero",
+    "garbled.py:Minimal": "code that runs, and this ends with SyntaxError",
+}
+
+
+@pytest.mark.parametrize(("path", "sentence"), MISTAKES.items())
+def test_what_is_no_cell_is_told(path: str, sentence: str, cell: Path) -> None:
+    folder = cell.parent
+    (folder / "broken.py").write_text("1 / 0")
+    (folder / "garbled.py").write_text("class Minimal(")
+    (folder / "wrong.py").write_text(
+        "from throughtime.nn.cells import Cell\nclass Plain: pass\nclass Stateless(Cell): gates = 1\n"
+        "class Gateless(Cell): states = ('h',)\nclass Stepless(Cell): states, gates = ('h',), 1\n"
+    )
+    given = f"{folder}/{path}" if path.partition(":")[0].endswith(".py") else path
+    with pytest.raises(config.Mistake) as told:
+        own_cell(given)
+    assert str(told.value).startswith(f"cell.path={given}: allowed is {sentence.replace('{}', str(folder))}")
+    assert "\n" not in str(told.value)
