@@ -49,6 +49,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text("\n".join(lines) + "\n")
     (folder / "pairs.tsv").write_text("".join(f"{line}\t{line}\n" for line in lines))
     (folder / "pairs.jsonl").write_text("".join(f'{{"en": "{line}", "de": "{line}"}}\n' for line in lines))
+    code = (ROOT / "docs" / "own-cell.md").read_text().partition("```python\n")[2].partition("```")[0]
+    (folder / "my_cells.py").write_text(code)
     values = compose.composed("train", [*TINY, *FEW_NUMBERS, f"outputs={folder}/outputs"])
     training.run(values, folder / "outputs" / "first", [*TINY, *FEW_NUMBERS])
     return folder

@@ -14,6 +14,7 @@ from throughtime import config
 from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
+from throughtime.callbacks.interruption import Interruption
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
@@ -203,6 +204,7 @@ def _callbacks(
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
     ]
+    callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     if settings.trainer.early_stopping.patience is not None:

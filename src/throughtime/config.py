@@ -4,6 +4,7 @@ The YAML files under `conf/` give the values, these dataclasses say what is allo
 that a mistake is told at once.
 """
 
+import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -17,7 +18,7 @@ class Mistake(Exception):
 
 def wrong(setting: str, value: object, allowed: str) -> Mistake:
     """The sentence for a setting whose value is not allowed."""
-    return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}.")
+    return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}" + "." * (not allowed.endswith("?")))
 
 
 def sentence(error: BaseException) -> str:
@@ -67,6 +68,7 @@ class Range:
 Count = Annotated[int, Range(at_least=1)]
 Natural = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, at_most=0.95)]
 Temperature = Annotated[float, Range(above=0, at_most=100)]
@@ -613,7 +615,7 @@ class TrainConfig:
     log_every: Count
     tracking: Tracking
     run: Run
-    seed: Natural
+    seed: Seed
     resume: str | None
     outputs: str
 
@@ -634,7 +636,7 @@ class DecodeConfig:
     search: Search
     batch: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    seed: Natural
+    seed: Seed
     outputs: str
 
     def __post_init__(self) -> None:
@@ -660,6 +662,8 @@ def reads_text(data: Data) -> bool:
 
 def _refuse_contradictions(config: TrainConfig) -> None:
     _refuse_contradictory_data(config.data)
+    if not config.run.name.strip(".") or {"/", "\\"} & set(config.run.name):
+        raise wrong("run.name", config.run.name, "the name of a folder, without / in it")
     model, data = config.model, config.data
     if isinstance(model, LanguageModelShape) and not reads_text(data):
         raise wrong("model", model.name, f"encoder_decoder with data={data.name}, which is made of pairs")
@@ -741,6 +745,10 @@ def _refuse_contradictory_data(data: Data) -> None:
 def _refuse_contradictory_pairs(data: PairFiles) -> None:
     if (data.path is None) == (data.source_path is None):
         raise wrong("data.path", data.path, "one table file, or null with data.source_path and data.target_path")
+    for setting in ("source_field", "target_field"):
+        field = str(getattr(data, setting))
+        if field.startswith("-") and field[1:].isdigit():
+            raise wrong(f"data.{setting}", field, "the number of a column, from 0, or its name")
     for split in ("", "validation_", "test_"):
         source, target = f"{split}source_path", f"{split}target_path"
         if (getattr(data, source) is None) != (getattr(data, target) is None):
@@ -787,6 +795,8 @@ def _value(value: Any, kind: Any, where: str) -> Any:
 
 
 def _in_range(value: Any, bounds: Range, where: str) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        raise wrong(where, value, "a finite number")
     if not bounds.holds(value):
         raise wrong(where, value, f"a number {bounds}")
     return value

@@ -1,5 +1,6 @@
 """Where the rows come from: splits that do not overlap, text kept whole, every file format, local datasets."""
 
+import codecs
 import json
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     splits = corpus.read(settings("data=pairs", *table(tmp_path, kind)).data)
     assert sorted(pairs_of(splits)) == sorted(ROWS)
     assert [len(splits[split]) for split in files.SPLITS] == [18, 1, 1]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_bytes(codecs.BOM_UTF8 + b"one two\nthree four\n" * 20)
+    splits = corpus.read(settings("data=text", f"data.path={tmp_path}/text.txt").data)
+    assert next(iter(splits["train"]))["text"].startswith("one two")
+    (tmp_path / "pairs.csv").write_bytes(codecs.BOM_UTF8 + b"en,fr\n" + b"a,b\n" * 40)
+    named = ["data.source_field=en", "data.target_field=fr"]
+    splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.csv", *named).data)
+    assert set(pairs_of(splits)) == {("a", "b")}
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -1,13 +1,19 @@
 """A run that is resumed ends where one that was never interrupted ends, bit for bit."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.conftest import FEW_NUMBERS, TINY
+from tests.conftest import FEW_NUMBERS, ROOT, TINY
+
+from throughtime.callbacks.interruption import Interruption
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -53,3 +59,39 @@ def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_p
     assert summary["epochs"] == 2
     assert {"cell=gru", "model.hidden=8", "trainer.epochs=2"} <= set(summary["overrides"])
     assert "trainer.epochs=1" not in summary["overrides"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_where_the_run_stands(tmp_path: Path, story: Path, number: signal.Signals) -> None:
+    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "dropout=zaremba"]
+    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
+    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
+        time.sleep(0.05)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + number
+    assert said.splitlines()[-1].startswith("stopped at step ")
+    summary = json.loads((tmp_path / "first" / "summary.json").read_text())
+    assert (summary["state"], summary["error"]) == ("stopped", f"stopped by {number.name}")
+    step = int(said.split("stopped at step ")[1].split(";")[0])
+    assert torch.load(tmp_path / "first" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+
+
+def test_a_stopped_run_goes_on_as_if_never_stopped(
+    train: Callable[..., Path], story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "dropout=zaremba", "trainer.epochs=2"]
+    whole = train(*common, folder="whole")
+    ended = Interruption.on_train_batch_end
+
+    def signalled(self: Interruption, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == 13:
+            signal.raise_signal(signal.SIGTERM)
+        ended(self, trainer, *rest)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_end", signalled)
+    with pytest.raises(SystemExit):
+        train(*common, folder="first")
+    monkeypatch.undo()
+    same(whole, train(*common, f"resume={whole.parent}/first", folder="resumed"))

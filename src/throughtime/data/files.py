@@ -1,9 +1,11 @@
 """The user's own files: running text of any size, and tables or aligned files of pairs."""
 
+import codecs
 import csv
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ def readable(setting: str, name: str) -> list[Path]:
     Raises:
         Mistake: nothing there, a folder, an unreadable or an empty file.
     """
+    name = os.path.expanduser(name)
     paths = [Path(found) for found in sorted(glob.glob(name, recursive=True))] or [Path(name)]
     for path in paths:
         if not path.is_file():
@@ -42,6 +45,18 @@ def readable(setting: str, name: str) -> list[Path]:
     return paths
 
 
+def one_file(setting: str, name: str) -> Path:
+    """The file that a path names.
+
+    Raises:
+        Mistake: as `readable`, or there are several.
+    """
+    first, *others = readable(setting, name)
+    if others:
+        raise config.wrong(setting, name, f"one file, and this pattern names {len(others) + 1}")
+    return first
+
+
 def identity(data: config.TextFiles | config.PairFiles) -> dict[str, Any]:
     """What determines the corpus: the settings and every named file's content."""
     names = {key: value for key, value in config.plain(data).items() if key.endswith("path") and value is not None}
@@ -51,7 +66,7 @@ def identity(data: config.TextFiles | config.PairFiles) -> dict[str, Any]:
 
 # running text ----------------------------------------------------------------------------------------------------
 
-Span = tuple[str, int, int]
+Span = tuple[str, str, int, int]  # the setting that names the file, the file, where the span begins and ends
 
 
 def text(data: config.TextFiles) -> dict[str, IterableDataset]:
@@ -68,16 +83,16 @@ def text(data: config.TextFiles) -> dict[str, IterableDataset]:
 
 
 def _whole(setting: str, name: str) -> list[Span]:
-    return [(str(path), 0, path.stat().st_size) for path in readable(setting, name)]
+    return [(setting, str(path), 0, path.stat().st_size) for path in readable(setting, name)]
 
 
 def _cut(spans: list[Span], share: float) -> tuple[list[Span], list[Span]]:
     """The first `share` of the bytes, and the rest; cut at a line's end, or failing that between two characters."""
-    left = round(share * sum(stop - start for _, start, stop in spans))
-    for place, (path, start, stop) in enumerate(spans):
+    left = round(share * sum(stop - start for _, _, start, stop in spans))
+    for place, (setting, path, start, stop) in enumerate(spans):
         if left <= stop - start:
             at = _boundary(path, start + left, stop)
-            return [*spans[:place], (path, start, at)], [(path, at, stop), *spans[place + 1 :]]
+            return [*spans[:place], (setting, path, start, at)], [(setting, path, at, stop), *spans[place + 1 :]]
         left -= stop - start
     return spans, []
 
@@ -94,29 +109,29 @@ def _boundary(path: str, at: int, stop: int) -> int:
 
 def read_spans(spans: list[Span]) -> Iterator[dict[str, str]]:
     """The text of byte spans in pieces that end at white space, so that no word is cut in two."""
-    for path, start, stop in spans:
+    for setting, path, start, stop in spans:
         held = b""
         with open(path, "rb") as file:
             file.seek(start)
             for size in _sizes(stop - start):
-                held += file.read(size)
+                held += file.read(size) if held or file.tell() else file.read(size).removeprefix(codecs.BOM_UTF8)
                 end = max(held.rfind(b"\n"), held.rfind(b" ")) + 1
                 if end:
-                    yield {"text": _utf8(path, held[:end])}
+                    yield {"text": _utf8(setting, path, held[:end])}
                     held = held[end:]
         if held:
-            yield {"text": _utf8(path, held)}
+            yield {"text": _utf8(setting, path, held)}
 
 
 def _sizes(total: int) -> Iterator[int]:
     yield from (min(PIECE, total - start) for start in range(0, total, PIECE))
 
 
-def _utf8(path: str, raw: bytes) -> str:
+def _utf8(setting: str, path: str, raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise not_utf8("data.path", path, error) from error
+        raise not_utf8(setting, path, error) from error
 
 
 def not_utf8(setting: str, name: str, error: UnicodeDecodeError) -> config.Mistake:
@@ -166,9 +181,8 @@ def _aligned(prefix: str, source: str, target: str) -> list[Pair]:
 
 def read_lines(setting: str, name: str) -> list[str]:
     """The lines of one UTF-8 file without their ends."""
-    (path,) = readable(setting, name)[:1]
     try:
-        content = path.read_text(encoding="utf-8")
+        content = one_file(setting, name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise not_utf8(setting, name, error) from error
     return content.removesuffix("\n").split("\n")
@@ -224,6 +238,9 @@ def _objects(lines: list[str], fields: tuple[str | int, str | int], malformed: A
         try:
             row = json.loads(line)
             source, target = row[names[0]], row[names[1]]
+            if not (isinstance(source, str) and isinstance(target, str)):
+                raise TypeError("not a text")
         except (ValueError, KeyError, TypeError) as error:
-            raise malformed(number, f"JSON objects with the keys {names[0]} and {names[1]}, one a line") from error
-        yield str(source), str(target)
+            allowed = f"JSON objects with texts under the keys {names[0]} and {names[1]}, one a line"
+            raise malformed(number, allowed) from error
+        yield source, target

@@ -19,6 +19,8 @@ def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> di
     """Saves the rows with their ids and lengths, and tells how many pairs and tokens."""
     if isinstance(rows, datasets.IterableDataset):
         rows = datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=str(folder) + ".streamed")
+    if not len(rows):
+        return {"pairs": 0}
     rows = rows.map(lambda pairs: _encode(pairs, tokenizers), batched=True, keep_in_memory=len(rows) < 1_000_000)
     rows.save_to_disk(str(folder))
     digest = hashlib.sha256()

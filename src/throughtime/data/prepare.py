@@ -92,5 +92,8 @@ def _column(rows: Any, side: str) -> Iterator[str]:
 def _refuse_empty(data: config.Data, facts: dict[str, dict[str, Any]]) -> None:
     unit = "tokens" if config.reads_text(data) else "pairs"
     for split, fact in facts.items():
+        if not fact[unit] and hasattr(data, f"{split}_share"):
+            share, own = f"data.{split}_share", "" if data.name == "hf" else f", or a file for data.{split}_path"
+            raise config.wrong(share, getattr(data, f"{split}_share"), f"enough of the data for some {unit}{own}")
         if not fact[unit]:
             raise config.wrong("data", data.name, f"a corpus with some {unit} in each split, and {split} has none")

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from throughtime import build, config
 from throughtime.callbacks.decoding import describe
-from throughtime.data.files import not_utf8, read_lines, readable
+from throughtime.data.files import not_utf8, one_file, read_lines
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.nn.models import LanguageModel
 from throughtime.search import search, stepper_of
@@ -58,6 +58,7 @@ def decode(settings: config.DecodeConfig) -> None:
         Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
     """
     path = checkpoint.find(settings.checkpoint or "", settings.outputs, "checkpoint")
+    _refuse_output(settings.output)
     total = _lines_of(settings.input)
     references = _references(settings, total)
     decoder, as_json = Decoder(path, settings), _format(settings) == "jsonl"
@@ -74,12 +75,18 @@ def decode(settings: config.DecodeConfig) -> None:
         _print_scores(best, references)
 
 
+def _refuse_output(name: str) -> None:
+    """Refuses what cannot become a file, before any work is done for it."""
+    path = Path(name)
+    if name != "-" and (path.is_dir() or not path.parent.is_dir()):
+        raise config.wrong("output", name, "a file in a folder that is there, or - for standard output")
+
+
 def _lines_of(name: str) -> int | None:
     """How many lines the input has; None where it is a stream."""
     if name == "-":
         return None
-    (path,) = readable("input", name)[:1]
-    with path.open("rb") as file:
+    with one_file("input", name).open("rb") as file:
         return sum(1 for _ in file)
 
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import resource
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -80,8 +81,15 @@ class Record:
             return False
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         with suppress(OSError):  # a disk that is full must not hide the error
-            self.write({"state": "stopped" if stopped else "failed", "error": config.sentence(error)})
+            self.write({"state": "stopped" if stopped else "failed", "error": _reason(error)})
         return True
+
+
+def _reason(error: BaseException) -> str:
+    """What ended the run."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        return f"stopped by {signal.Signals(error.code - 128).name}"
+    return "stopped by SIGINT" if isinstance(error, KeyboardInterrupt) else config.sentence(error)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

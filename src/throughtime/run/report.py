@@ -17,10 +17,12 @@ from throughtime.train.task import Task
 _console = Console(highlight=False, soft_wrap=True)
 
 
-def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, trainer: Any) -> None:
-    """One line each for the corpus and the model."""
+def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, trainer: Any, start: Path | None) -> None:
+    """One line each for the checkpoint that the run starts from, the corpus and the model."""
     if not trainer.is_global_zero:
         return
+    if start is not None:
+        _console.print(f"resume {_short(start)}")
     unit = "tokens" if config.reads_text(settings.data) else "pairs"
     counts = ", ".join(f"{fact[unit]:,} {split}" for split, fact in prepared.facts["splits"].items())
     vocabulary = ", ".join(f"{side} {size:,}" for side, size in prepared.facts["vocabulary"].items())

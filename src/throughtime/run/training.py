@@ -1,6 +1,7 @@
 """One training run: corpus -> model -> fit -> test -> record."""
 
 import logging
+import math
 import os
 import sys
 import traceback
@@ -36,8 +37,20 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
             return launch.processes(settings.trainer.devices, folder)
         return fit(settings, record)
     except BaseException as error:
-        record.fail(error)
-        raise
+        told = _out_of_memory(error, settings) or error
+        record.fail(told)
+        raise told from error
+
+
+def _out_of_memory(error: BaseException, settings: config.TrainConfig) -> config.Mistake | None:
+    """The sentence for a run that is too large for its machine; torch has no one kind of error for it."""
+    words = str(error).lower()
+    if not isinstance(error, MemoryError) and not ("allocate memory" in words or "out of memory" in words):
+        return None
+    size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
+    return config.wrong(
+        "model.hidden", settings.model.hidden, f"less, or less than {size}, with the memory of this machine"
+    )
 
 
 def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
@@ -70,7 +83,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     try:
         trainer = build.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
         data = build.datamodule(settings, prepared)
-        report.opening(settings, prepared, task, trainer)
+        report.opening(settings, prepared, task, trainer, start)
         trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
         finished = True
@@ -107,7 +120,10 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     _decoding(trainer).samples = samples
     metric = build.monitored(settings)
     pick = max if direction(metric) == "max" else min
-    top = pick(progress.history, key=lambda at: at.get(metric, float("inf")))
+    found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]
+    if not found:
+        raise config.Mistake(f"{metric} was never a number: the training has diverged, and a lower optim.lr may help.")
+    top = pick(found, key=lambda at: at[metric])
     return {
         "monitor": metric,
         "objective": top[metric],

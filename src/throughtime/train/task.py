@@ -90,7 +90,7 @@ class Task(lightning.LightningModule):
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         """What the mean loss in nats per token means in other units."""
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        return {"loss": loss, "perplexity": math.exp(min(loss, 80.0))}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = optim.optimizer(self._settings.optim, self.model.parameters())
