@@ -54,8 +54,8 @@ def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> 
     encoder = Encoder(_embedding(source, shape.embedding), _stack(settings, shape.embedding, shape.bidirectional))
     embedding, output = _ends(target, shape.embedding, shape.hidden, shape.tied)
     width = encoder.stack.width
-    bridge = Bridge(cell_class(settings.cell).states, shape.depth, width, shape.hidden)
     stack = _stack(settings, shape.embedding, bidirectional=False)
+    bridge = Bridge(stack.bridged, shape.depth, width, shape.hidden)
     decoder = Decoder(embedding, stack, bridge, _attention(settings.context, shape.hidden, width), width)
     return EncoderDecoder(encoder, decoder, output)
 

@@ -216,7 +216,32 @@ class VanillaCell:
     nonlinearity: Literal["tanh", "relu"]
 
 
-Cell = PlainCell | VanillaCell
+@dataclass(frozen=True)
+class LinearCell:
+    """A linear recurrence with nothing to set."""
+
+    name: Literal["mingru", "minlstm", "sru", "rg_lru"]
+
+
+@dataclass(frozen=True)
+class QrnnCell:
+    """Gates by a convolution over the last `window` inputs, pooled by a forget gate, with an output gate (fo) and an input
+    gate (ifo)."""
+
+    name: Literal["qrnn"]
+    pooling: Literal["f", "fo", "ifo"]
+    window: Annotated[int, Range(at_least=2)]
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """Matrix memories, one for each head."""
+
+    name: Literal["mlstm"]
+    heads: Count
+
+
+Cell = PlainCell | VanillaCell | LinearCell | QrnnCell | MatrixCell
 
 
 @dataclass(frozen=True)
@@ -504,6 +529,8 @@ def _refuse_contradictions(config: TrainConfig) -> None:
             True,
             f"only with model.embedding={model.embedding} equal to model.hidden={model.hidden}",
         )
+    if isinstance(config.cell, MatrixCell):
+        _refuse_contradictory_matrix(config.cell, config)
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -512,6 +539,13 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     _refuse_contradictory_search("search", config.search)
+
+
+def _refuse_contradictory_matrix(cell: MatrixCell, config: TrainConfig) -> None:
+    if config.model.hidden % cell.heads:
+        raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={config.model.hidden}")
+    if isinstance(config.model, EncoderDecoderShape) and config.context.name == "initial_state":
+        raise wrong("context", "initial_state", "dot or additive with cell=mlstm, whose memory a decoder cannot take over")
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

@@ -15,6 +15,7 @@ from throughtime.nn.state import detach
 class Bridge(nn.Module):
     """The decoder's first state out of the encoder's last: s_0 = tanh(B [forward; backward] + b), layer by layer and
     state tensor by state tensor, so that no layer, direction or kind of state is mixed with another's place.
+    `states` are those that the cell counts among its `bridged`; the others begin as the decoder has them.
     """
 
     def __init__(self, states: tuple[str, ...], depth: int, width: int, hidden: int):

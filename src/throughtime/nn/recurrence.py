@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
-from throughtime.nn.cells import Cell
+from throughtime.nn.cells import Cell, LinearCell, Mlstm
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
+from throughtime.nn.engines.scan import scan
 
 
 def run(
@@ -24,17 +26,17 @@ def run(
 
     Args:
         inputs: (batch, time, features).
-        state: where the recurrence starts, `cell.initial_state` if None; each tensor (batch, its size).
+        state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
         lengths: (batch,), the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
-        engine: `loop`, `native`, `fused`, or `auto` for the fastest that has the cell; one that cannot run a cell or a
+        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell or a
             batch leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`.
 
     Returns:
         Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
     """
-    state = cell.initial_state(len(inputs)) if state is None else state
+    state = {**cell.initial_state(len(inputs)), **(state or {})}
     if backward:
         outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, resets)
         return reverse(outputs, lengths), state
@@ -47,14 +49,21 @@ def _run(
     match _chosen(cell, inputs, lengths, resets) if engine == "auto" else engine:
         case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
             return native(cell, inputs, state, lengths)
-        case "fused" if why_not_fused(inputs.device) is None:
+        case "scan" if isinstance(cell, LinearCell):
+            return scan(cell, inputs, state, masks(inputs, lengths, resets))
+        case "scan" if isinstance(cell, Mlstm):
+            return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
+        case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
             return fused(cell, inputs, state, masks(inputs, lengths, resets))
         case _:
             return loop(cell, inputs, state, masks(inputs, lengths, resets))
 
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:
-    """`native` where torch has the cell; but on a CPU its packed sequences cost time in the square of the length."""
+    """`scan` where the recurrence is linear, and `native` where torch has the cell; but on a CPU its packed sequences cost
+    time in the square of the length."""
+    if isinstance(cell, LinearCell | Mlstm):
+        return "scan"
     ragged_on_cpu = lengths is not None and not inputs.is_cuda
     return "native" if type(cell) in KERNELS and resets is None and not ragged_on_cpu else "loop"
 

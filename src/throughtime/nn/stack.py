@@ -1,6 +1,7 @@
 """Layers on one another, each in one direction or both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,14 @@ from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 
+CellMaker = Callable[[int, int], Cell]  # features, hidden
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 
 
 class Layer(nn.Module):
     """One cell over time, or one forward and one backward with their outputs side by side."""
 
-    def __init__(self, cell: type[Cell], features: int, hidden: int, bidirectional: bool, engine: str):
+    def __init__(self, cell: CellMaker, features: int, hidden: int, bidirectional: bool, engine: str):
         super().__init__()
         self.cells = nn.ModuleList(cell(features, hidden) for _ in range(2 if bidirectional else 1))
         self._engine = engine
@@ -39,7 +41,7 @@ class Stack(nn.Module):
 
     def __init__(
         self,
-        cell: type[Cell],
+        cell: CellMaker,
         features: int,
         hidden: int,
         depth: int,
@@ -53,6 +55,11 @@ class Stack(nn.Module):
         sizes = [features, *[self.width] * (depth - 1)]
         self.layers = nn.ModuleList(Layer(cell, size, hidden, bidirectional, engine) for size in sizes)
         self.dropout = dropout or nn.Identity()
+
+    @property
+    def bridged(self) -> tuple[str, ...]:
+        """The states of its cells that a decoder takes over from an encoder."""
+        return cast(Cell, cast(Layer, self.layers[0]).cells[0]).bridged
 
     def forward(
         self, inputs: Tensor, state: StackState | None = None, lengths: Tensor | None = None

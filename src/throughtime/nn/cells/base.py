@@ -33,7 +33,8 @@ class Cell(nn.Module, ABC):
     engine's business); `step` is the pointwise rest. A cell with several products a step gives its `stages` instead.
     The parameters are those of torch's own recurrent layers, in the same gate order.
 
-    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, hidden), with a bias for each row.
+    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, width), with a bias for each row; a cell of
+    other shapes gives them to this constructor. Without `blocks` there is no weight_hidden and no bias of it.
     `vectors` names the further parameters that the step takes, each as wide as what it scales.
     """
 
@@ -44,16 +45,20 @@ class Cell(nn.Module, ABC):
     # One time step, pointwise: `step(input_gates, recurrent_gates, state, *vectors)`, both products (batch, gates *
     # hidden), the old state -> the new state.
     step: ClassVar[StageFunction]
+    weight_hidden: nn.Parameter
+    bias_hidden: nn.Parameter
 
-    def __init__(self, features: int, hidden: int):
+    def __init__(self, features: int, hidden: int, *, sizes: dict[str, int] | None = None, rows: int | None = None):
+        """`sizes` of the states and `rows` of the input weight, where they are not made of `hidden` as above."""
         super().__init__()
         self.features, self.hidden = features, hidden
-        self.sizes = dict.fromkeys(self.states, hidden)
-        self.weight_input = nn.Parameter(torch.empty(self.gates * hidden, features))
-        self.bias_input = nn.Parameter(torch.empty(self.gates * hidden))
-        blocks = self.gates if self.blocks is None else self.blocks
-        self.weight_hidden = nn.Parameter(torch.empty(blocks * hidden, hidden))
-        self.bias_hidden = nn.Parameter(torch.empty(blocks * hidden))
+        self.sizes = sizes or dict.fromkeys(self.states, hidden)
+        rows = rows or self.gates * hidden
+        self.weight_input = nn.Parameter(torch.empty(rows, features))
+        self.bias_input = nn.Parameter(torch.empty(rows))
+        height = (self.gates if self.blocks is None else self.blocks) * hidden
+        self.register_parameter("weight_hidden", nn.Parameter(torch.empty(height, self.width)) if height else None)
+        self.register_parameter("bias_hidden", nn.Parameter(torch.empty(height)) if height else None)
         self.initialise()
 
     @property
@@ -61,21 +66,32 @@ class Cell(nn.Module, ABC):
         """How wide the output is."""
         return self.sizes[self.states[0]]
 
+    @property
+    def projected(self) -> int:
+        """How wide `project` makes an input."""
+        return len(self.weight_input)
+
+    @property
+    def bridged(self) -> tuple[str, ...]:
+        """The states that a decoder takes over from an encoder; the others begin as `initial_state` has them."""
+        return self.states
+
     def initialise(self) -> None:
         """Glorot input weights, orthogonal recurrent weights block by block, biases zero."""
         for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
-        for block in self.weight_hidden.data.split(self.hidden):
-            nn.init.orthogonal_(block)
         nn.init.zeros_(self.bias_input)
-        nn.init.zeros_(self.bias_hidden)
+        if self.weight_hidden is not None:
+            for block in self.weight_hidden.data.split(self.hidden):
+                nn.init.orthogonal_(block)
+            nn.init.zeros_(self.bias_hidden)
 
     def initial_state(self, rows: int) -> CellState:
         """All zeros, each (rows, its size)."""
         return {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
 
     def project(self, inputs: Tensor) -> Tensor:
-        """(..., features) -> (..., gates * hidden), for as many steps at once as there are."""
+        """(..., features) -> (..., projected), for as many steps at once as there are."""
         return F.linear(inputs, self.weight_input, self.bias_input)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -85,6 +101,8 @@ class Cell(nn.Module, ABC):
     def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
         """Weight and bias of each stage as dense matrices (out, in), out being 0 where it has no product."""
         rows = [stage.blocks * self.hidden for stage in self.stages()]
+        if self.weight_hidden is None:
+            return [(self.weight_input.new_empty(0, self.width), None)] * len(rows)
         return list(zip(self.weight_hidden.split(rows), self.bias_hidden.split(rows), strict=True))
 
     def vector_values(self) -> list[Tensor]:

@@ -66,9 +66,16 @@ def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
     return [(tensor.dim() == 2, tensor.shape[-1], tensor.dtype) for tensor in tensors]
 
 
+def results_of(function: Function, inputs: list[Tensor]) -> Sequence[Tensor]:
+    """What a function of fake tensors gives; tensors that it makes out of nothing (as autograd does for the gradient of
+    what goes unused) are fake too."""
+    with inputs[0].fake_mode:  # type: ignore[attr-defined]
+        return function(*inputs)
+
+
 def kernel(function: Function, inputs: list[Tensor], slots: int | None = None) -> Kernel:
     """Compiles a function of fake tensors, with slots for its first results, or for all."""
-    kinds = kinds_of(function(*inputs))
+    kinds = kinds_of(results_of(function, inputs))
     count = len(kinds) if slots is None else slots
     arguments = [*(like(kind, inputs) for kind in kinds[:count]), *inputs]
 
@@ -93,7 +100,7 @@ def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModul
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    with torch.no_grad():
+    with inputs[0].fake_mode, torch.no_grad():  # type: ignore[attr-defined]
         graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
     for node in graph.graph.nodes:
         if node.target in (torch.ops.aten.alias.default, torch.ops.aten.detach.default):
@@ -137,7 +144,7 @@ def derive(function: Function, inputs: list[Tensor], differentiable: Sequence[bo
             found = torch.autograd.grad(tops, leaves, gradients, allow_unused=True)
         return [*outputs, *found]
 
-    outputs = function(*inputs)
+    outputs = results_of(function, inputs)
     graph = _traced(joint, [*inputs, *(torch.empty_like(output) for output in outputs[:results])])
     return _partition(graph, len(inputs), len(outputs), [place for place, flag in enumerate(differentiable) if flag])
 
