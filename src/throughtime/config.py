@@ -545,7 +545,9 @@ def _refuse_contradictory_matrix(cell: MatrixCell, config: TrainConfig) -> None:
     if config.model.hidden % cell.heads:
         raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={config.model.hidden}")
     if isinstance(config.model, EncoderDecoderShape) and config.context.name == "initial_state":
-        raise wrong("context", "initial_state", "dot or additive with cell=mlstm, whose memory a decoder cannot take over")
+        raise wrong(
+            "context", "initial_state", "dot or additive with cell=mlstm, whose memory a decoder cannot take over"
+        )
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

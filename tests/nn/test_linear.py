@@ -32,22 +32,16 @@ KINDS: dict[str, Callable[[int, int], Cell]] = {
     "rg_lru": RgLru,
     "mlstm": partial(Mlstm, heads=2),
 }
-ENGINES = ["loop", "fused", "scan"]
+ENGINES = ["loop", "scan"]
 B, T, I, H = 3, 7, 5, 4
 Vector = list[float]
 
 
 @pytest.fixture(autouse=True)
-def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several chunks, the last one short."""
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks as on a GPU, several chunks, the last ones short."""
+    monkeypatch.setattr(scan, "block_length", lambda steps: 2 if len(steps) > 1 else 1)
     monkeypatch.setattr(chunkwise, "CHUNK", 3)
-
-
-@pytest.fixture(params=["one block", "blocks"], autouse=True)
-def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU, and as on a GPU."""
-    if request.param == "blocks":
-        monkeypatch.setattr(scan, "block_length", lambda steps: 2 if len(steps) > 1 else 1)
 
 
 def close(ours: State, theirs: State) -> None:
@@ -94,7 +88,7 @@ def minimal(cell: Cell, gates: list[Vector], x: Vector, unit: int, h: float) -> 
 
 def griffin(cell: Cell, gates: list[Vector], x: Vector, unit: int, h: float) -> float:
     r, i = sigmoid(gates[0][unit]), sigmoid(gates[1][unit])
-    a = exp(-8 * log1p(exp(float(cell.decay[unit]))) * r)
+    a = exp(-8 * log1p(exp(cell.decay[unit].item())) * r)
     return a * h + sqrt(1 - a**2) * i * (gates[2] if len(gates) > 2 else x)[unit]
 
 
@@ -126,7 +120,10 @@ def matrix(cell: Mlstm, x: Vector, old: dict[str, Vector]) -> dict[str, Vector]:
         mine = range(head * d, head * d + d)
         n = [sigmoid(a_f) * exp(was) * old["n"][j] + exp(a_i) * k[j] / sqrt(d) for j in mine]
         rows = [
-            [sigmoid(a_f) * exp(was) * old["C"][i * d + j] + exp(a_i) * v[i] * k[head * d + j] / sqrt(d) for j in range(d)]
+            [
+                sigmoid(a_f) * exp(was) * old["C"][i * d + j] + exp(a_i) * v[i] * k[head * d + j] / sqrt(d)
+                for j in range(d)
+            ]
             for i in mine
         ]
         below = max(abs(sum(n[j] * q[head * d + j] for j in range(d))), 1)
@@ -174,7 +171,9 @@ def test_equals_the_equations(name: str, features: int, engine: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize(("depth", "both", "engine"), product([1, 3], [False, True], ["fused", "scan"]))
+@pytest.mark.parametrize(
+    ("depth", "both", "engine"), [*product([1, 3], [False, True], ["scan"]), (1, False, "fused"), (1, False, "auto")]
+)
 def test_engines_agree(name: str, depth: int, both: bool, engine: str) -> None:
     """Outputs, states and all gradients, of ragged batches too."""
     reference = stirred(Stack(KINDS[name], I, H, depth, both, engine="loop"))
@@ -250,7 +249,7 @@ def test_a_reset_begins_anew(name: str, engine: str) -> None:
         if end == T:
             close({part: final[part][row] for part in final}, {part: last[part][0] for part in final})
     (reach,) = torch.autograd.grad((outputs[:, 4:] * torch.randn(H)).sum(), inputs)
-    assert not reach[0, :4].any() and reach[0, 4:].any()
+    assert reach[0, :4].abs().max() < 1e-15 < reach[0, 4:].abs().max()  # the stabiliser cancels but for rounding
 
 
 @pytest.mark.parametrize(("name", "engine"), product(KINDS, ["fused", "scan"]))
@@ -267,7 +266,9 @@ def test_a_reset_behind_a_rows_end_empties_its_state(name: str, engine: str) -> 
 # the scan itself ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "block"), [(steps, block) for steps in (1, 2, 5, 9, 16, 37) for block in (2, 3, 5, 40)])
+@pytest.mark.parametrize(
+    ("steps", "block"), [(steps, block) for steps in (1, 2, 5, 9, 16, 37) for block in (2, 3, 5, 40)]
+)
 def test_blocks_of_any_length_equal_the_steps(steps: int, block: int) -> None:
     a, b = torch.randn(steps - 1, 2, 3), torch.randn(steps, 2, 3)
     expected, states = [b[0]], b.clone()
