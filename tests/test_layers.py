@@ -14,7 +14,7 @@ LAYERS = [
     ["data.corpus", "data.batch", "search.score", "train.ranks"],
     ["nn.cells", "nn.dropout", "nn.attention"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.products"],
-    ["nn.engines.loop", "nn.engines.native", "nn.engines.step"],
+    ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
     ["nn.engines.fused"],
     ["nn.recurrence"],
     ["nn.stack"],

@@ -300,7 +300,44 @@ class OwnCell:
             raise wrong("cell.path", self.path, "a file or module and the class in it, as in my_cells.py:Minimal")
 
 
-Cell = VanillaCell | GatedCell | ProjectedCell | HighwayCell | HeadedCell | SlowCell | IndependentCell | OwnCell
+@dataclass(frozen=True)
+class LinearCell:
+    """A linear recurrence with nothing to set."""
+
+    name: Literal["mingru", "minlstm", "sru", "rg_lru"]
+
+
+@dataclass(frozen=True)
+class QrnnCell:
+    """Gates by a convolution over the last `window` inputs, pooled by a forget gate, with an output gate (fo) and an input
+    gate (ifo)."""
+
+    name: Literal["qrnn"]
+    pooling: Literal["f", "fo", "ifo"]
+    window: Annotated[int, Range(at_least=2)]
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """Matrix memories, one for each head."""
+
+    name: Literal["mlstm"]
+    heads: Count
+
+
+Cell = (
+    VanillaCell
+    | GatedCell
+    | ProjectedCell
+    | HighwayCell
+    | HeadedCell
+    | SlowCell
+    | IndependentCell
+    | LinearCell
+    | QrnnCell
+    | MatrixCell
+    | OwnCell
+)
 
 
 @dataclass(frozen=True)
@@ -682,6 +719,8 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         )
     if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
+    if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):
+        _refuse_unbridged_context(config.context)
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -702,8 +741,15 @@ def output_width(cell: Cell, hidden: int) -> int:
 def _refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
     if isinstance(cell, ProjectedCell) and not 0 < output_width(cell, hidden) < hidden:
         raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
-    if isinstance(cell, HeadedCell) and hidden % cell.heads:
+    if isinstance(cell, HeadedCell | MatrixCell) and hidden % cell.heads:
         raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
+
+
+def _refuse_unbridged_context(context: Context) -> None:
+    if context.name == "initial_state":
+        raise wrong(
+            "context", "initial_state", "dot or additive with cell=mlstm, whose memory a decoder cannot take over"
+        )
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from throughtime.nn.cells import Cell, Lstm
+from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.engines import graphs
+from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
+from throughtime.nn.engines.scan import scan
 
 WORTH_COMPILING = 1 << 17  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
 
@@ -27,17 +29,17 @@ def run(
 
     Args:
         inputs: (batch, time, features).
-        state: where the recurrence starts, `cell.initial_state` if None; each tensor (batch, its size).
+        state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
         lengths: (batch,), the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
-        engine: `loop`, `native`, `fused`, or `auto` for the fastest that has the cell; one that cannot run a cell or a
-            batch leaves it to `loop`.
+        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell
+            or a batch leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`.
 
     Returns:
         Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
     """
-    state = cell.initial_state(len(inputs)) if state is None else state
+    state = {**cell.initial_state(len(inputs)), **(state or {})}
     if backward:
         outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, resets)
         return reverse(outputs, lengths), state
@@ -50,15 +52,21 @@ def _run(
     match _chosen(cell, inputs, lengths, resets) if engine == "auto" else engine:
         case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
             return native(cell, inputs, state, lengths)
-        case "fused" if why_not_fused(inputs.device) is None:
+        case "scan" if isinstance(cell, LinearCell):
+            return scan(cell, inputs, state, masks(inputs, lengths, resets))
+        case "scan" if isinstance(cell, Mlstm):
+            return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
+        case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
             return fused(cell, inputs, state, masks(inputs, lengths, resets))
         case _:
             return loop(cell, inputs, state, masks(inputs, lengths, resets))
 
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:
-    """The fastest engine for a batch: torch's where it has the cell and the batch (its packed sequences cost time in the
-    square of the length on a CPU), the compiled one where there is enough work."""
+    """The fastest engine for a batch: `scan` where the recurrence is linear; torch's where it has the cell and the batch
+    (its packed sequences cost time in the square of the length on a CPU); the compiled one where there is enough work."""
+    if isinstance(cell, LinearCell | Mlstm):
+        return "scan"
     batch, steps, _ = inputs.shape
     plain = type(cell) in KERNELS and resets is None and (lengths is None or inputs.is_cuda)
     if plain and (inputs.is_cuda or steps == 1 or type(cell) is Lstm):

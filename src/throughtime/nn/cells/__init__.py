@@ -9,14 +9,20 @@ from throughtime.nn.cells.gru import ChoGru, Gru, MinimalGru
 from throughtime.nn.cells.highway import RecurrentHighway
 from throughtime.nn.cells.independent import IndRnn
 from throughtime.nn.cells.layer_norm import LayerNormGru, LayerNormLstm
+from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.cells.lstm import CoupledLstm, Lstm, MultiplicativeLstm, PeepholeLstm, ProjectedLstm
+from throughtime.nn.cells.minimal import MinGru, MinLstm
+from throughtime.nn.cells.mlstm import Mlstm
 from throughtime.nn.cells.own import own_cell
+from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn
+from throughtime.nn.cells.rg_lru import RgLru
 from throughtime.nn.cells.slow import Scrn
 from throughtime.nn.cells.slstm import Slstm
+from throughtime.nn.cells.sru import Sru
 from throughtime.nn.cells.start import Start
 from throughtime.nn.cells.vanilla import ReluRnn, TanhRnn
 
-__all__ = ["CELLS", "Cell", "Gru", "Lstm", "ReluRnn", "Start", "TanhRnn", "cell_class"]
+__all__ = ["CELLS", "LINEAR", "Cell", "Gru", "LinearCell", "Lstm", "Mlstm", "ReluRnn", "Start", "TanhRnn", "cell_class"]
 
 CELLS: dict[str, type[Cell]] = {
     "lstm": Lstm,
@@ -34,6 +40,8 @@ CELLS: dict[str, type[Cell]] = {
     "indrnn": IndRnn,
     "scrn": Scrn,
 }
+LINEAR: dict[str, type[Cell]] = {"mingru": MinGru, "minlstm": MinLstm, "sru": Sru, "rg_lru": RgLru}
+POOLINGS: dict[str, Callable[..., Cell]] = {"f": ForgetQrnn, "fo": OutputQrnn, "ifo": InputQrnn}
 
 
 def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
@@ -44,6 +52,12 @@ def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
     """
     if isinstance(choice, config.OwnCell):
         return own_cell(choice.path or "")
+    if isinstance(choice, config.LinearCell):
+        return LINEAR[choice.name]
+    if isinstance(choice, config.QrnnCell):
+        return partial(POOLINGS[choice.pooling], taps=choice.window)
+    if isinstance(choice, config.MatrixCell):
+        return partial(Mlstm, heads=choice.heads)
     given = {setting: value for setting, value in config.plain(choice).items() if setting != "name"}
     start = Start(
         **{setting: given.pop(setting) for setting in ("recurrent", "forget_bias", "chrono") if setting in given}

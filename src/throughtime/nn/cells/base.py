@@ -86,6 +86,11 @@ class Cell(nn.Module, ABC):
         return self.sizes[self.states[0]]
 
     @property
+    def projected(self) -> int:
+        """How wide `project` makes an input."""
+        return len(self.weight_input)
+
+    @property
     def bridged(self) -> tuple[str, ...]:
         """The states that a decoder takes over from an encoder; the others begin as `initial_state` has them."""
         return self.states
@@ -113,7 +118,7 @@ class Cell(nn.Module, ABC):
         return {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
 
     def project(self, inputs: Tensor) -> Tensor:
-        """(..., features) -> (..., gates * hidden), for as many steps at once as there are."""
+        """(..., features) -> (..., projected), for as many steps at once as there are."""
         return F.linear(inputs, self.weight_input, self.bias_input)
 
     def stages(self) -> tuple[Stage, ...]:

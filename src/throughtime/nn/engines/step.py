@@ -54,7 +54,7 @@ class StageKernels:
 
     def _taken(self, carried: dict[str, Kind]) -> dict[str, Kind]:
         cell, setting = self._cell, self._setting
-        kinds: dict[str, Kind] = {"gates": (True, cell.weight_input.shape[0], setting.gates), **carried}
+        kinds: dict[str, Kind] = {"gates": (True, cell.projected, setting.gates), **carried}
         if self.operand is not None:
             kinds |= {"product": (True, self._rows, setting.product)}
             kinds |= {"bias": (False, self._rows, setting.state)} if self._biased else {}
