@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from math import exp, expm1, log, log1p, sqrt, tanh
+from math import exp, log, log1p, sqrt, tanh
 
 import pytest
 import torch

@@ -29,8 +29,8 @@ def run(
         state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
         lengths: (batch,), the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
-        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell or a
-            batch leaves it to `loop`.
+        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell
+            or a batch leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`.
 
     Returns:

@@ -10,7 +10,7 @@ from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.cells.lstm import Lstm
 from throughtime.nn.cells.minimal import MinGru, MinLstm
 from throughtime.nn.cells.mlstm import Mlstm
-from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn
+from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn, Qrnn
 from throughtime.nn.cells.rg_lru import RgLru
 from throughtime.nn.cells.sru import Sru
 from throughtime.nn.cells.vanilla import ReluRnn, TanhRnn
@@ -23,8 +23,16 @@ def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
     if isinstance(choice, config.VanillaCell):
         return {"tanh": TanhRnn, "relu": ReluRnn}[choice.nonlinearity]
     if isinstance(choice, config.QrnnCell):
-        return partial({"f": ForgetQrnn, "fo": OutputQrnn, "ifo": InputQrnn}[choice.pooling], taps=choice.window)
+        poolings: dict[str, type[Qrnn]] = {"f": ForgetQrnn, "fo": OutputQrnn, "ifo": InputQrnn}
+        return partial(poolings[choice.pooling], taps=choice.window)
     if isinstance(choice, config.MatrixCell):
         return partial(Mlstm, heads=choice.heads)
-    plain = {"lstm": Lstm, "gru": Gru, "mingru": MinGru, "minlstm": MinLstm, "sru": Sru, "rg_lru": RgLru}
+    plain: dict[str, type[Cell]] = {
+        "lstm": Lstm,
+        "gru": Gru,
+        "mingru": MinGru,
+        "minlstm": MinLstm,
+        "sru": Sru,
+        "rg_lru": RgLru,
+    }
     return plain[choice.name]

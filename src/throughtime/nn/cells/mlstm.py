@@ -43,7 +43,7 @@ class Mlstm(Cell):
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))
         return q, k / math.sqrt(k.shape[-1]), v, torch.sigmoid(o), i, F.logsigmoid(f)
 
-    def step(self, gates: Tensor, _: None, state: CellState) -> CellState:  # type: ignore[override]
+    def step(self, gates: Tensor, _: None, state: CellState) -> CellState:
         """One step, as above."""
         q, k, v, o, a_i, log_f = self.parts(gates)
         kept = log_f + state["m"]
