@@ -102,5 +102,5 @@ def test_libraries_stay_where_they_belong(library: str) -> None:
 
 
 def test_the_schema_needs_no_library() -> None:
-    standard = {"types", "collections.abc", "dataclasses", "difflib", "typing"}
+    standard = {"math", "types", "collections.abc", "dataclasses", "difflib", "typing"}
     assert {name for name in imports(PACKAGE / "config.py") if name.rpartition(".")[0] not in standard} <= standard

@@ -10,13 +10,12 @@ from throughtime.nn.cells.base import Cell, CellState, Stage
 
 
 class LinearCell(Cell):
-    """c_t = a_t * c_{t-1} + b_t, unit by unit, and an output made of c_t alone; c is the state that `carried` names.
+    """c_t = a_t * c_{t-1} + b_t, unit by unit, and an output made of c_t; c is the state that `carried` names.
 
     `coefficients` and `output` are pointwise and see no other step, so that an engine may call them for one step or for
-    all at once. `window` names a state that holds the inputs of the last steps, the newest first, for a cell whose gates
-    see those too: what comes in is found behind the gates, and the engine's product with the window is added to them.
-
-    With `passes` the input itself comes behind the gates.
+    all at once; `step` is made of them. With `passes` they see the input itself too, which `project` puts behind the
+    gates. `window` names a state that holds the inputs of the steps before, the newest first, for a cell whose gates
+    depend on those: the product with it is added to the gates.
     """
 
     blocks = 0
@@ -36,11 +35,12 @@ class LinearCell(Cell):
         self._passes = passes
 
     @abstractmethod
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Gates (..., projected), and those of `vectors` -> a and b, each (..., hidden)."""
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        """Gates (..., rows of weight_input), inputs (..., features), `vectors` -> a, b and what `output` takes, each
+        (..., hidden)."""
 
-    def output(self, gates: Tensor, carried: Tensor) -> Tensor:
-        """Gates (..., projected) and the new c (..., hidden) -> the output (..., hidden)."""
+    def output(self, carried: Tensor, *gates: Tensor) -> Tensor:
+        """The new c and what `coefficients` left for this, each (..., hidden) -> the output (..., hidden)."""
         return carried
 
     @property
@@ -58,18 +58,13 @@ class LinearCell(Cell):
     def stages(self) -> tuple[Stage, ...]:
         return (Stage(self.window, self.gates if self.window else 0, self.step),)
 
-    def step(self, gates: Tensor, product: Tensor | None, state: CellState, *vectors: Tensor) -> CellState:
-        """One step: gates (batch, projected), the product with the window if there is one, the old state -> the new."""
+    def step(self, projected: Tensor, product: Tensor | None, state: CellState, *vectors: Tensor) -> CellState:
+        """One step: what `project` gives, the product with the window if there is one, the old state -> the new."""
+        gates, inputs = projected.split([len(self.weight_input), projected.shape[-1] - len(self.weight_input)], dim=-1)
         new: CellState = {}
         if self.window is not None and product is not None:
-            gates, entering = self.with_window(gates, product)
-            kept = state[self.window][..., : -entering.shape[-1]]
-            new[self.window] = torch.cat([entering, kept], dim=-1)
-        a, b = self.coefficients(gates, *vectors)
+            gates = gates + product
+            new[self.window] = torch.cat([inputs, state[self.window][..., : -self.features]], dim=-1)
+        a, b, *others = self.coefficients(gates, inputs, *vectors)
         new[self.carried] = a * state[self.carried] + b
-        return {**new, self.states[0]: self.output(gates, new[self.carried])}
-
-    def with_window(self, gates: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
-        """The gates with the window's product (..., gates * hidden) added, and the inputs that enter the window."""
-        own, entering = gates.split([product.shape[-1], self.features], dim=-1)
-        return own + product, entering
+        return {**new, self.states[0]: self.output(new[self.carried], *others)}

@@ -19,7 +19,7 @@ class MinGru(LinearCell):
     states = ("h",)
     gates = 2
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         z, n = gates.chunk(2, dim=-1)
         z = torch.sigmoid(z)
         return 1 - z, z * n
@@ -38,7 +38,7 @@ class MinLstm(LinearCell):
     states = ("h",)
     gates = 3
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         f, i, n = gates.chunk(3, dim=-1)
         kept = torch.sigmoid(F.logsigmoid(f) - F.logsigmoid(i))
         return kept, (1 - kept) * n

@@ -42,7 +42,7 @@ class ForgetQrnn(Qrnn):
     states = ("h", "window")
     gates = 2
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         z, f = gates.chunk(2, dim=-1)
         f = torch.sigmoid(f)
         return f, (1 - f) * torch.tanh(z)
@@ -60,13 +60,13 @@ class OutputQrnn(Qrnn):
     gates = 3
     carried = "c"
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
-        z, f, _ = gates.chunk(3, dim=-1)
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        z, f, o = gates.chunk(3, dim=-1)
         f = torch.sigmoid(f)
-        return f, (1 - f) * torch.tanh(z)
+        return f, (1 - f) * torch.tanh(z), torch.sigmoid(o)
 
-    def output(self, gates: Tensor, carried: Tensor) -> Tensor:
-        return torch.sigmoid(gates.chunk(3, dim=-1)[2]) * carried
+    def output(self, carried: Tensor, *gates: Tensor) -> Tensor:
+        return gates[0] * carried
 
 
 class InputQrnn(Qrnn):
@@ -81,9 +81,9 @@ class InputQrnn(Qrnn):
     gates = 4
     carried = "c"
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
-        z, i, f, _ = gates.chunk(4, dim=-1)
-        return torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(z)
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        z, i, f, o = gates.chunk(4, dim=-1)
+        return torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(z), torch.sigmoid(o)
 
-    def output(self, gates: Tensor, carried: Tensor) -> Tensor:
-        return torch.sigmoid(gates.chunk(4, dim=-1)[3]) * carried
+    def output(self, carried: Tensor, *gates: Tensor) -> Tensor:
+        return gates[0] * carried

@@ -31,9 +31,10 @@ class RgLru(LinearCell):
         kept = torch.empty(hidden).uniform_(0.9, 0.999)
         self.decay = nn.Parameter(torch.log(torch.expm1(-torch.log(kept) / SHARPNESS)))
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         (decay,) = vectors
-        r, i, u = gates.chunk(3, dim=-1)
+        r, i, *projected = gates.split(self.hidden, dim=-1)
+        (u,) = projected or [inputs]
         log_a = -SHARPNESS * F.softplus(decay) * torch.sigmoid(r)
         scale = torch.sqrt(-torch.expm1(2 * log_a).clamp(max=-LEAST))
         return torch.exp(log_a), scale * (torch.sigmoid(i) * u)

@@ -25,11 +25,11 @@ class Sru(LinearCell):
         alike = features == hidden
         super().__init__(features, hidden, rows=(3 if alike else 4) * hidden, passes=alike)
 
-    def coefficients(self, gates: Tensor, *vectors: Tensor) -> tuple[Tensor, Tensor]:
-        n, f, _, _ = gates.chunk(4, dim=-1)
+    def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        n, f, r, *projected = gates.split(self.hidden, dim=-1)
         f = torch.sigmoid(f)
-        return f, (1 - f) * n
+        return f, (1 - f) * n, torch.sigmoid(r), *(projected or [inputs])
 
-    def output(self, gates: Tensor, carried: Tensor) -> Tensor:
-        _, _, r, u = gates.chunk(4, dim=-1)
-        return torch.lerp(u, torch.tanh(carried), torch.sigmoid(r))
+    def output(self, carried: Tensor, *gates: Tensor) -> Tensor:
+        r, u = gates
+        return torch.lerp(u, torch.tanh(carried), r)

@@ -44,8 +44,8 @@ def chunkwise(cell: Mlstm, inputs: Tensor, state: CellState, masks: Masks | None
     read = []
     with torch.autocast(inputs.device.type, enabled=False):
         by_head = [part.transpose(1, 2).split(CHUNK, dim=2) for part in (q, k, v, a_i, log_f)]
-        for *chunk, begins in zip(*by_head, resets.split(CHUNK, dim=1), strict=True):
-            found, memory = _chunk(*chunk, begins, memory)  # type: ignore[call-arg]
+        for chunk in zip(*by_head, resets.split(CHUNK, dim=1), strict=True):
+            found, memory = _chunk(memory, *chunk)
             read.append(found)
     outputs = o * torch.cat(read, dim=2).transpose(1, 2).flatten(-2)
     h = settled(outputs.transpose(0, 1), state["h"].to(dtype), torch.zeros_like(outputs[:, 0]), masks)
@@ -54,7 +54,7 @@ def chunkwise(cell: Mlstm, inputs: Tensor, state: CellState, masks: Masks | None
 
 
 def _chunk(
-    q: Tensor, k: Tensor, v: Tensor, a_i: Tensor, log_f: Tensor, resets: Tensor, before: Memory
+    before: Memory, q: Tensor, k: Tensor, v: Tensor, a_i: Tensor, log_f: Tensor, resets: Tensor
 ) -> tuple[Tensor, Memory]:
     """q, k, v (batch, heads, time, d), a_i, log f (batch, heads, time), resets (batch, time) -> what is read, like v."""
     since, log_start = _beginnings(log_f, resets, before.stabiliser)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.engines.masks import Masks, before_each, restarted, settled
 
@@ -27,30 +27,29 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
     dtype = cell.weight_input.dtype
     state = {name: state[name].to(dtype) for name in cell.states}
     initial, final = cell.initial_state(len(inputs)), {}
-    gates = cell.project(inputs.transpose(0, 1)).to(dtype)
+    inputs = inputs.transpose(0, 1).contiguous()
+    gates, inputs = Cell.project(cell, inputs).to(dtype), inputs.to(dtype)  # apart, which spares putting them together
     if cell.window is not None:
-        gates, final[cell.window] = _with_window(cell, gates, state[cell.window], initial[cell.window], masks)
-    a, b = cell.coefficients(gates, *cell.vector_values())
+        before, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
+        gates = gates + F.linear(before, *cell.matrices()[0])
+    a, b, *others = cell.coefficients(gates, inputs, *cell.vector_values())
     if masks is not None:
         a, b = restarted(a, b, initial[cell.carried], masks)
     carried = _Scan.apply(a, b, state[cell.carried])
-    outputs, output = cell.output(gates, carried), cell.states[0]
+    outputs, output = cell.output(carried, *others), cell.states[0]
     final |= {output: settled(outputs, state[output], initial[output], masks), cell.carried: carried[-1]}
     if masks is not None:
         outputs = torch.where(masks.running.t()[..., None], outputs, 0.0)
     return outputs.transpose(0, 1), final
 
 
-def _with_window(
-    cell: LinearCell, gates: Tensor, start: Tensor, initial: Tensor, masks: Masks | None
-) -> tuple[Tensor, Tensor]:
-    """The gates (time, batch, ...) with the product of what the window holds at each step, and its last content."""
-    parts, width = [gates[..., -cell.features :]], cell.features
+def _windows(inputs: Tensor, start: Tensor, initial: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
+    """What a window over the inputs (time, batch, features) holds before each step, and after the last."""
+    parts, width = [inputs], inputs.shape[-1]
     for begun, anew in zip(start.split(width, dim=-1), initial.split(width, dim=-1), strict=True):
         parts.append(before_each(parts[-1], begun, anew, masks))
-    product = F.linear(torch.cat(parts[1:], dim=-1), *cell.matrices()[0])
-    gates, _ = cell.with_window(gates, product.to(gates.dtype))
-    return gates, settled(torch.cat(parts[:-1], dim=-1), start, initial, masks)
+    before = torch.cat(parts[1:], dim=-1)
+    return before, settled(torch.cat(parts[:-1], dim=-1), start, initial, masks)
 
 
 class _Scan(torch.autograd.Function):
