@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-WARM_UP = 3
+WARM_UP = 2
 
 
 def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
