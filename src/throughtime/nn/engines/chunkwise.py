@@ -20,7 +20,7 @@ from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.mlstm import Mlstm, normaliser
 from throughtime.nn.engines.masks import Masks, settled
 
-CHUNK = 64  # steps: the longer, the more work for each; the shorter, the more states kept for the derivative
+CHUNK = 32  # steps: the longer, the more work for each; the shorter, the more states kept for the derivative
 
 
 class Memory(NamedTuple):
@@ -59,7 +59,7 @@ def _chunk(
     """q, k, v (batch, heads, time, d), a_i, log f (batch, heads, time), resets (batch, time) -> what is read, like v."""
     since, log_start = _beginnings(log_f, resets, before.stabiliser)
     total = log_f.cumsum(-1)
-    decay = total[..., :, None] - total[..., None, :] + a_i[..., None, :]
+    decay = total[..., :, None] + (a_i - total)[..., None, :]
     seen = (since[:, :, None] == since[:, None, :]).tril()[:, None]
     decay = torch.where(seen, decay, -torch.inf)
     m = torch.maximum(log_start, decay.amax(-1))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.engines.masks import Masks, before_each, restarted, settled
 
@@ -27,11 +27,12 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
     dtype = cell.weight_input.dtype
     state = {name: state[name].to(dtype) for name in cell.states}
     initial, final = cell.initial_state(len(inputs)), {}
-    inputs = inputs.transpose(0, 1).contiguous()
-    gates, inputs = Cell.project(cell, inputs).to(dtype), inputs.to(dtype)  # apart, which spares putting them together
+    inputs, weight = inputs.transpose(0, 1).to(dtype), cell.weight_input
+    seen = inputs = inputs.contiguous()
     if cell.window is not None:
-        before, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
-        gates = gates + F.linear(before, *cell.matrices()[0])
+        seen, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
+        weight = torch.cat([weight, cell.matrices()[0][0]], dim=1)
+    gates = F.linear(seen, weight, cell.bias_input).to(dtype)
     a, b, *others = cell.coefficients(gates, inputs, *cell.vector_values())
     if masks is not None:
         a, b = restarted(a, b, initial[cell.carried], masks)
@@ -44,12 +45,11 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
 
 
 def _windows(inputs: Tensor, start: Tensor, initial: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
-    """What a window over the inputs (time, batch, features) holds before each step, and after the last."""
+    """Inputs (time, batch, features) beside what a window over them holds before each step, and what after the last."""
     parts, width = [inputs], inputs.shape[-1]
     for begun, anew in zip(start.split(width, dim=-1), initial.split(width, dim=-1), strict=True):
         parts.append(before_each(parts[-1], begun, anew, masks))
-    before = torch.cat(parts[1:], dim=-1)
-    return before, settled(torch.cat(parts[:-1], dim=-1), start, initial, masks)
+    return torch.cat(parts, dim=-1), settled(torch.cat(parts[:-1], dim=-1), start, initial, masks)
 
 
 class _Scan(torch.autograd.Function):
