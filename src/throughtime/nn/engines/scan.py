@@ -27,7 +27,8 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
     dtype = cell.weight_input.dtype
     state = {name: state[name].to(dtype) for name in cell.states}
     initial, final = cell.initial_state(len(inputs)), {}
-    inputs, weight = inputs.transpose(0, 1).to(dtype), cell.weight_input
+    weight: Tensor = cell.weight_input
+    inputs = inputs.transpose(0, 1).to(dtype)
     seen = inputs = inputs.contiguous()
     if cell.window is not None:
         seen, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
