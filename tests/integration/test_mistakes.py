@@ -25,7 +25,7 @@ TRAIN = {
     "model.tied=true": "model.tied=true: allowed is only with model.embedding=4 equal to the last layer's output, 8",
     "model.residual=true": "model.residual=true: allowed is false where no layer is as wide as what it reads",
     "model.merge=mean": "model.merge=mean: allowed is concat or sum",
-    "cell=mlstm context=dot model.learned_state=true": "model.learned_state=true: allowed is false with cell=mlstm",
+    "cell=mlstm context=general model.learned_state=true": "model.learned_state=true: allowed is false with cell=mlstm",
     "data=tex": "data=tex: allowed is hf, number_words, pairs, stdlib_docs, text; did you mean text?",
     "model.depth=0": "model.depth=0: allowed is a number of at least 1",
     "model.depth=two": "model.depth=two: allowed is a whole number",

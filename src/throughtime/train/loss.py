@@ -1,5 +1,6 @@
 """The token-weighted cross entropy."""
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,13 +9,19 @@ from throughtime.data.batch import IGNORED
 from throughtime.train.ranks import together
 
 
-def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross entropy in nats and the number of targets that count.
+def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Summed cross entropy in nats, the same with the share `smoothing` of each target spread over all tokens (Szegedy et
+    al. 2016, section 7), and the number of targets that count.
 
     logits (batch, time, vocabulary), targets (batch, time).
     """
-    total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum()
+    flat = targets.flatten()
+    chances = F.log_softmax(logits.flatten(0, 1), dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    total, counted = F.nll_loss(chances, flat, ignore_index=IGNORED, reduction="sum"), flat != IGNORED
+    if not smoothing:
+        return total, total, counted.sum()
+    evenly = -chances.mean(dim=-1)[counted].sum()
+    return total, (1 - smoothing) * total + smoothing * evenly, counted.sum()
 
 
 def per_token(total: Tensor, count: Tensor) -> Tensor:

@@ -50,10 +50,12 @@ class Task(lightning.LightningModule):
         """(batch, time, vocabulary), state carried where the model carries one; and what training adds to the loss."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        total, count, penalty = self._loss(batch, "train")
+        logits, penalty = self.logits(batch, "train")
+        total, objective, count = token_loss(logits, batch.targets, self._settings.loss.label_smoothing)
+        self.train_loss.update(total.detach() / count, count)
         self._tokens = self._tokens + count  # stays on the device, which need not be waited for
         self.log("train/loss", total.detach() / count, prog_bar=True)
-        return per_token(total, count) + penalty
+        return per_token(objective, count) + penalty
 
     def validation_step(self, batch: Any, _: int) -> None:
         self._loss(batch, "val")
@@ -61,11 +63,12 @@ class Task(lightning.LightningModule):
     def test_step(self, batch: Any, _: int) -> None:
         self._loss(batch, "test")
 
-    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
-        logits, penalty = self.logits(batch, split)
-        total, count = token_loss(logits, batch.targets)
+    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor]:
+        """The summed loss of a batch and the number of its targets."""
+        logits, _ = self.logits(batch, split)
+        total, _, count = token_loss(logits, batch.targets)
         self._mean(split).update(total.detach() / count, count)
-        return total, count, penalty
+        return total, count
 
     def _mean(self, split: str) -> MeanMetric:
         return {"train": self.train_loss, "val": self.val_loss, "test": self.test_loss}[split]
@@ -161,7 +164,7 @@ class LanguageModelTask(Task):
                 self.test_loss.update(*self._cached_loss(batch, choice))
             case config.DynamicEvaluation():
                 with torch.enable_grad():
-                    total, count, _penalty = self._loss(batch, "test")
+                    total, count = self._loss(batch, "test")
                     assert self._dynamic is not None
                     self._dynamic.learn(total / count)
             case _:
