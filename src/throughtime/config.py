@@ -168,9 +168,9 @@ class LearnedTokenizer:
     together."""
 
     name: Literal["word", "bpe"]
+    vocabulary: Annotated[int, Range(at_least=5, at_most=1_000_000)]
     lowercase: bool
     joint: bool
-    vocabulary: Annotated[int, Range(at_least=5, at_most=1_000_000)]
 
 
 Tokenizer = PlainTokenizer | LearnedTokenizer
