@@ -32,6 +32,7 @@ class Decoder:
         found = build.from_checkpoint(path, settings.allow_code)
         model = found.model.to(build.device(settings.accelerator))
         self._search, self._stepper = settings.search, stepper_of(model)
+        self.metrics = found.metrics
         self._random = torch.Generator().manual_seed(settings.seed)
         reads_prompts = isinstance(model, LanguageModel)
         self._reads: Tokenizer = found.tokenizers["text" if reads_prompts else "source"]
@@ -72,7 +73,7 @@ def decode(settings: config.DecodeConfig) -> None:
                 best += [result["hypotheses"][0]["text"] for result in results]
             advance(len(texts))
     if references is not None:
-        _print_scores(best, references)
+        _print_scores(decoder.metrics, best, references)
 
 
 def _refuse_output(name: str) -> None:
@@ -182,8 +183,8 @@ def _as_text(result: dict[str, Any]) -> str:
     return "".join(f"{result['line']}\t{found['score']:.4f}\t{text}\n" for found, text in rows)
 
 
-def _print_scores(texts: list[str], references: list[str]) -> None:
+def _print_scores(metrics: config.Metrics, texts: list[str], references: list[str]) -> None:
     if len(texts) != len(references):
         raise config.wrong("references", len(references), f"as many lines as the input had, {len(texts)}")
-    scores = text_scores(texts, references)
+    scores = text_scores(metrics, texts, references)
     print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()), file=sys.stderr)
