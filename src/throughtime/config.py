@@ -195,6 +195,8 @@ class LanguageModelShape:
     hidden: Count | list[Count]
     depth: Count
     bidirectional: bool
+    residual: bool
+    learned_state: bool
     tied: bool
 
 
@@ -207,6 +209,9 @@ class EncoderDecoderShape:
     hidden: Count
     depth: Count
     bidirectional: bool
+    merge: Literal["concat", "sum"]
+    residual: bool
+    learned_state: bool
     tied: bool
 
 
@@ -729,6 +734,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
+    _refuse_unusable_stack(model, config.cell)
     width = output_width(config.cell, widths(model)[-1])
     if model.tied and model.embedding != width:
         raise wrong(
@@ -761,6 +767,17 @@ def _refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
         raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
     if isinstance(cell, HeadedCell | MatrixCell) and hidden % cell.heads:
         raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
+
+
+def _refuse_unusable_stack(model: Model, cell: Cell) -> None:
+    written = [output_width(cell, hidden) for hidden in widths(model)]
+    read = [model.embedding, *written[:-1]]
+    if model.residual and all(before != after for before, after in zip(read, written, strict=True)):
+        raise wrong(
+            "model.residual", True, "false where no layer is as wide as what it reads (the first: the embedding)"
+        )
+    if model.learned_state and isinstance(cell, MatrixCell):
+        raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
 def _refuse_unbridged_context(context: Context) -> None:
