@@ -16,7 +16,7 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
-from throughtime.search import Hypothesis, Stepper, search, stepper_of
+from throughtime.search import Demands, Hypothesis, Stepper, banned, search, stepper_of
 from throughtime.train.quality import text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
