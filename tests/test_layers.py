@@ -22,6 +22,7 @@ LAYERS = [
     ["nn.decoder"],
     ["nn.models"],
     ["search.stepper"],
+    ["search.extensions", "search.finished", "search.rules"],
     ["search.sample", "search.beam"],
     ["search"],
     ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality", "train.evaluation"],

@@ -71,6 +71,7 @@ Positive = Annotated[float, Range(above=0)]
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, at_most=0.95)]
+Mass = Annotated[float, Range(above=0, at_most=1)]
 Temperature = Annotated[float, Range(above=0, at_most=100)]
 Score = Literal[
     "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
@@ -222,6 +223,8 @@ class LanguageModelShape:
     hidden: Count | list[Count]
     depth: Count
     bidirectional: bool
+    residual: bool
+    learned_state: bool
     tied: bool
 
 
@@ -234,6 +237,9 @@ class EncoderDecoderShape:
     hidden: Count
     depth: Count
     bidirectional: bool
+    merge: Literal["concat", "sum"]
+    residual: bool
+    learned_state: bool
     tied: bool
 
 
@@ -550,34 +556,50 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Limits:
+    """What every search keeps to: tokens of a hypothesis, eos included; `repetition`, which the log-probability of a token
+    that has come already is multiplied by; `block_ngrams`, so many tokens in a row never come twice; `banned`, texts that
+    never come."""
+
+    max_length: Count
+    min_length: Natural
+    repetition: Annotated[float, Range(at_least=1, at_most=100)]
+    block_ngrams: Count | None
+    banned: list[str]
+
+
+@dataclass(frozen=True)
+class Greedy(Limits):
     """The most probable token at each step."""
 
     name: Literal["greedy"]
-    max_length: Count
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Limits):
     """Ancestral sampling, the distribution sharpened or cut first."""
 
     name: Literal["sample"]
-    max_length: Count
     samples: Count
     temperature: Temperature
     top_k: Count | None
-    top_p: Annotated[float, Range(above=0, at_most=1)] | None
+    top_p: Mass | None
+    min_p: Share | None
+    typical: Mass | None
 
 
 @dataclass(frozen=True)
-class Beam:
-    """Beam search; a hypothesis scores log-probability / length^alpha."""
+class Beam(Limits):
+    """Beam search; a hypothesis scores log-probability / normaliser of its length + reward x length + coverage."""
 
     name: Literal["beam"]
-    max_length: Count
     size: Count
-    alpha: Annotated[float, Range(at_least=0)]
+    normalisation: Literal["none", "length", "gnmt"]
+    alpha: Annotated[float, Range(at_least=0, at_most=10)]
+    reward: Annotated[float, Range(at_least=-100, at_most=100)]
+    coverage: Annotated[float, Range(at_least=0, at_most=100)]
     stop: Literal["finished", "proven", "cutoff"]
+    finished: Count | None
     n_best: Count
 
 
@@ -746,6 +768,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
+    _refuse_unusable_stack(model, config.cell)
     width = output_width(config.cell, widths(model)[-1])
     if model.tied and model.embedding != width:
         raise wrong(
@@ -763,6 +786,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     _refuse_contradictory_search("search", config.search)
+    _refuse_contradictory_search("sampling", config.sampling)
 
 
 def output_width(cell: Cell, hidden: int) -> int:
@@ -777,6 +801,17 @@ def _refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
         raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
     if isinstance(cell, HeadedCell | MatrixCell) and hidden % cell.heads:
         raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
+
+
+def _refuse_unusable_stack(model: Model, cell: Cell) -> None:
+    written = [output_width(cell, hidden) for hidden in widths(model)]
+    read = [model.embedding, *written[:-1]]
+    if model.residual and all(before != after for before, after in zip(read, written, strict=True)):
+        raise wrong(
+            "model.residual", True, "false where no layer is as wide as what it reads (the first: the embedding)"
+        )
+    if model.learned_state and isinstance(cell, MatrixCell):
+        raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
 def _refuse_unbridged_context(context: Context) -> None:
@@ -797,8 +832,12 @@ def _refuse_unknown_monitor(config: TrainConfig) -> None:
 
 
 def _refuse_contradictory_search(setting: str, search: Search) -> None:
+    if search.min_length > search.max_length:
+        raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
     if isinstance(search, Beam) and search.n_best > search.size:
         raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+    if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
+        raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")
 
 
 def _refuse_contradictory_data(data: Data) -> None:

@@ -17,7 +17,7 @@ from throughtime.callbacks.decoding import describe
 from throughtime.data.files import not_utf8, one_file, read_lines
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.nn.models import LanguageModel
-from throughtime.search import search, stepper_of
+from throughtime.search import Demands, banned, search, stepper_of
 from throughtime.train import checkpoint
 from throughtime.train.quality import text_scores
 from throughtime.whole import whole_file
@@ -44,7 +44,8 @@ class Decoder:
         batch = [
             encode_known(self._reads, text, f"input line {place}") for place, text in zip(places, texts, strict=True)
         ]
-        found = search(self._search, self._stepper, batch, self._random)
+        demands = Demands(banned=banned(self._search, self._writes.encode))
+        found = search(self._search, self._stepper, batch, self._random, demands)
         rows = zip(places, texts, found, strict=True)
         return [
             {"line": place, "source": text, "hypotheses": describe(hypotheses, self._writes)}
