@@ -17,7 +17,7 @@ from throughtime.callbacks.decoding import describe
 from throughtime.data.files import not_utf8, one_file, read_lines
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.nn.models import LanguageModel
-from throughtime.search import search, stepper_of
+from throughtime.search import Demands, banned, search, stepper_of
 from throughtime.train import checkpoint
 from throughtime.train.quality import text_scores
 from throughtime.whole import whole_file
@@ -32,6 +32,7 @@ class Decoder:
         found = build.from_checkpoint(path, settings.allow_code)
         model = found.model.to(build.device(settings.accelerator))
         self._search, self._stepper = settings.search, stepper_of(model)
+        self.metrics = found.metrics
         self._random = torch.Generator().manual_seed(settings.seed)
         reads_prompts = isinstance(model, LanguageModel)
         self._reads: Tokenizer = found.tokenizers["text" if reads_prompts else "source"]
@@ -43,7 +44,8 @@ class Decoder:
         batch = [
             encode_known(self._reads, text, f"input line {place}") for place, text in zip(places, texts, strict=True)
         ]
-        found = search(self._search, self._stepper, batch, self._random)
+        demands = Demands(banned=banned(self._search, self._writes.encode))
+        found = search(self._search, self._stepper, batch, self._random, demands)
         rows = zip(places, texts, found, strict=True)
         return [
             {"line": place, "source": text, "hypotheses": describe(hypotheses, self._writes)}
@@ -72,7 +74,7 @@ def decode(settings: config.DecodeConfig) -> None:
                 best += [result["hypotheses"][0]["text"] for result in results]
             advance(len(texts))
     if references is not None:
-        _print_scores(best, references)
+        _print_scores(decoder.metrics, best, references)
 
 
 def _refuse_output(name: str) -> None:
@@ -182,8 +184,8 @@ def _as_text(result: dict[str, Any]) -> str:
     return "".join(f"{result['line']}\t{found['score']:.4f}\t{text}\n" for found, text in rows)
 
 
-def _print_scores(texts: list[str], references: list[str]) -> None:
+def _print_scores(metrics: config.Metrics, texts: list[str], references: list[str]) -> None:
     if len(texts) != len(references):
         raise config.wrong("references", len(references), f"as many lines as the input had, {len(texts)}")
-    scores = text_scores(texts, references)
+    scores = text_scores(metrics, texts, references)
     print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()), file=sys.stderr)
