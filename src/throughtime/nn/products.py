@@ -56,9 +56,9 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
         of_inputs, of_weight, of_bias = ctx.needs_input_grad
-        flat = above.flatten(0, -2)
+        flat = above.reshape(-1, above.shape[-1])
         return (
             _product(above, weight.t().contiguous()) if of_inputs else None,
-            flat.t() @ inputs.flatten(0, -2) if of_weight else None,
+            flat.t() @ inputs.reshape(-1, inputs.shape[-1]) if of_weight else None,
             flat.sum(0) if of_bias else None,
         )
