@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole"],
-    ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
+    ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "search.score", "train.ranks"],
     ["nn.cells", "nn.dropout", "nn.attention"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.products"],
@@ -22,6 +22,7 @@ LAYERS = [
     ["nn.decoder"],
     ["nn.models"],
     ["search.stepper"],
+    ["search.extensions", "search.finished", "search.rules"],
     ["search.sample", "search.beam"],
     ["search"],
     ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality", "train.evaluation"],

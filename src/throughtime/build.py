@@ -28,7 +28,7 @@ from throughtime.nn.decoder import Bridge, Decoder
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.stack import Stack
+from throughtime.nn.stack import Merge, Stack
 from throughtime.train import checkpoint, quality
 from throughtime.train.task import LanguageModelTask, Task, TranslationTask
 
@@ -40,22 +40,33 @@ def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module
     return _encoder_decoder(settings, vocabulary["source"], vocabulary["target"])
 
 
-def _stack(settings: config.TrainConfig, features: int, bidirectional: bool) -> Stack:
-    cell, widths = cell_class(settings.cell), config.widths(settings.model)
-    return Stack(cell, features, widths, bidirectional, rates(settings.dropout), settings.engine)
+def _stack(settings: config.TrainConfig, bidirectional: bool, merge: Merge = "concat", learned: bool = False) -> Stack:
+    shape = settings.model
+    return Stack(
+        cell_class(settings.cell),
+        shape.embedding,
+        config.widths(shape),
+        bidirectional,
+        rates(settings.dropout),
+        settings.engine,
+        residual=shape.residual,
+        merge=merge,
+        learned_state=learned,
+    )
 
 
 def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
     shape = settings.model
-    stack = _stack(settings, shape.embedding, bidirectional=False)
+    stack = _stack(settings, bidirectional=False, learned=shape.learned_state)
     embedding, output = _ends(vocabulary, shape.embedding, stack.width, shape.tied)
     return LanguageModel(embedding, stack, output, rates(settings.dropout))
 
 
 def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> EncoderDecoder:
     shape, dropped = settings.model, rates(settings.dropout)
-    read = _stack(settings, shape.embedding, shape.bidirectional)
-    stack = _stack(settings, shape.embedding, bidirectional=False)
+    assert isinstance(shape, config.EncoderDecoderShape)
+    read = _stack(settings, shape.bidirectional, shape.merge, shape.learned_state)
+    stack = _stack(settings, bidirectional=False)  # which begins from what the encoder has read
     encoder = Encoder(_embedding(source, shape.embedding), read, dropped)
     embedding, output = _ends(target, shape.embedding, stack.width, shape.tied)
     attention = _attention(settings.context, stack.width, read.width)
@@ -90,6 +101,7 @@ class Decodable:
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
+    metrics: config.Metrics
 
 
 def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
@@ -111,7 +123,7 @@ def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
             if name.startswith("model.")
         }
     )
-    return Decodable(built.eval(), tokenizers)
+    return Decodable(built.eval(), tokenizers, settings.metrics)
 
 
 def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:

@@ -8,9 +8,10 @@ import pytest
 import sacrebleu
 
 from throughtime import config
-from throughtime.run.decode.scores import ExactMatch, References
+from throughtime.run.decode.scores import ExactMatch, References, _lines
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "The", "Dog", "slept", "under", "one", "tree"]
+NONE = config.Metrics([])
 
 
 def sentences(seed: int, count: int = 60) -> list[str]:
@@ -42,9 +43,9 @@ def printed(
 def test_they_are_sacrebleus(capsys: pytest.CaptureFixture[str]) -> None:
     streams = [sentences(1), worsened(sentences(1), 0.1, seed=5)]
     texts = worsened(sentences(1), 0.2)
-    found = printed(References("two", streams, None, 200), texts, capsys)
+    found = printed(References("two", streams, None, 200, NONE), texts, capsys)
     bleu, lowered = sacrebleu.BLEU(), sacrebleu.BLEU(lowercase=True)
-    expected = {"bleu": bleu, "bleu lowercased": lowered, "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
+    expected = {"bleu": bleu, "bleu_lowercase": lowered, "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
     for name, metric in expected.items():
         score = metric.corpus_score(texts, streams, n_bootstrap=200)
         (value, confidence), signature = found[name]
@@ -53,11 +54,11 @@ def test_they_are_sacrebleus(capsys: pytest.CaptureFixture[str]) -> None:
         assert signature == str(metric.get_signature()).replace("bs:None", "bs:200")
     matches = [text in both for text, *both in zip(texts, *streams, strict=True)]
     assert 0 < sum(matches) < 60
-    assert found["exact match"][0][0] == pytest.approx(100 * sum(matches) / 60, abs=0.005)
+    assert found["exact_match"][0][0] == pytest.approx(100 * sum(matches) / 60, abs=0.005)
 
 
 def test_without_bootstrap_there_is_no_confidence(capsys: pytest.CaptureFixture[str]) -> None:
-    found = printed(References("one", [sentences(1)], None, 0), sentences(1), capsys)
+    found = printed(References("one", [sentences(1)], None, 0, NONE), sentences(1), capsys)
     assert found["bleu"][0] == [100]
     assert found["ter"][0] == [0]
 
@@ -65,12 +66,12 @@ def test_without_bootstrap_there_is_no_confidence(capsys: pytest.CaptureFixture[
 def test_the_better_of_two_is_told_from_its_equal(capsys: pytest.CaptureFixture[str]) -> None:
     truth = sentences(1, 200)
     good, bad = worsened(truth, 0.1), worsened(truth, 0.4)
-    better = printed(References("one", [truth], bad, 300), good, capsys)
+    better = printed(References("one", [truth], bad, 300, NONE), good, capsys)
     for name, (numbers, _) in better.items():
         ours, _, theirs, _, chance = numbers
         assert (ours < theirs) if name == "ter" else (ours > theirs)
         assert chance < 0.05
-    equal = printed(References("one", [truth], good, 300), good, capsys)
+    equal = printed(References("one", [truth], good, 300, NONE), good, capsys)
     assert all(numbers[-1] == 1 for numbers, _ in equal.values())
 
 
@@ -81,6 +82,25 @@ def test_exact_match_is_resampled() -> None:
     assert score._ci == pytest.approx(1.96 * 100 * (0.7 * 0.3 / 100) ** 0.5, rel=0.1)
 
 
+def test_what_the_checkpoint_measured_is_added(capsys: pytest.CaptureFixture[str]) -> None:
+    references = References("one", [["x = 1", "y ="]], None, 0, config.Metrics(["exact_match", "parses", "rouge1"]))
+    references.print_scores(["x = 1", "y = 2"])
+    rows = capsys.readouterr().err.splitlines()
+    assert [row.split()[:2] for row in rows[4:]] == [
+        ["exact_match", "50.00"],
+        ["parses", "100.00"],
+        ["rouge1", "83.33"],
+    ]
+
+
+def test_references_in_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "references.jsonl").write_text('{"target": "two\\nlines"}\n{"text": "one"}\n')
+    assert _lines("references", str(tmp_path / "references.jsonl"), 2) == ["two\nlines", "one"]
+    (tmp_path / "references.jsonl").write_text('["two"]\n')
+    with pytest.raises(config.Mistake, match="JSON objects with a text under target, reference, text"):
+        _lines("references", str(tmp_path / "references.jsonl"), 1)
+
+
 def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(config.Mistake, match="references=one: allowed is as many lines as the input had, 2, not 3"):
-        References("one", [["a", "b", "c"]], None, 0).print_scores(["a", "b"])
+        References("one", [["a", "b", "c"]], None, 0, NONE).print_scores(["a", "b"])

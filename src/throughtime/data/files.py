@@ -155,9 +155,11 @@ Pair = tuple[str, str]
 
 
 def pairs(data: config.PairFiles) -> dict[str, Dataset]:
-    """Pairs of all splits; splits without a file of their own are split off the end of the training pairs."""
+    """Pairs of all splits; splits without a file of their own are split off the end of the training pairs, which with
+    `unique` holds each pair once, so that none stands in two splits."""
     found = {split: _pairs_of(data, split) for split in SPLITS}
     rest = found["train"] or []
+    rest = list(dict.fromkeys(rest)) if data.unique else rest
     shares = {"validation": data.validation_share, "test": data.test_share}
     wanted = {split: round(share * len(rest)) for split, share in shares.items() if found[split] is None}
     for split, count in wanted.items():

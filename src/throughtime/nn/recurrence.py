@@ -34,14 +34,16 @@ def run(
         backward: from each row's last step that counts to its first.
         engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell
             or a batch leaves it to `loop`.
-        resets: (batch, time), steps before which a row begins anew from `cell.initial_state`.
+        resets: (batch, time), steps before which a row begins anew from `cell.initial_state`; backward, too, no state
+            comes over the boundary before such a step.
 
     Returns:
         Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
     """
     state = {**cell.initial_state(len(inputs)), **(state or {})}
     if backward:
-        outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, resets)
+        behind = None if resets is None else _from_behind(resets, lengths)
+        outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, behind)
         return reverse(outputs, lengths), state
     return _run(cell, inputs, state, lengths, engine, resets)
 
@@ -84,3 +86,11 @@ def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     mirrored = lengths[:, None] - 1 - time
     places = torch.where(mirrored >= 0, mirrored, time)
     return sequence.gather(1, places[..., None].expand_as(sequence))
+
+
+def _from_behind(resets: Tensor, lengths: Tensor | None) -> Tensor:
+    """The resets of the reversed sequence: the boundary before a step is met after it, in front of its neighbour."""
+    cuts = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
+    if lengths is not None:
+        cuts = cuts & (torch.arange(1, cuts.shape[1] + 1, device=cuts.device) < lengths[:, None])
+    return reverse(cuts[..., None], lengths)[..., 0]

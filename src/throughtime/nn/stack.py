@@ -1,6 +1,7 @@
 """Layers on one another, each in one direction or both."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,35 +13,37 @@ from throughtime.nn.dropout import Rates
 
 CellMaker = Callable[[int, int], Cell]  # features, hidden
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
+Merge = Literal["concat", "sum"]
 
 
 class Layer(nn.Module):
-    """One cell over time, or one forward and one backward with their outputs side by side."""
+    """One cell over time, or one forward and one backward with their outputs side by side, or summed."""
 
-    def __init__(self, cell: CellMaker, features: int, hidden: int, bidirectional: bool, engine: str, drop: float):
+    def __init__(self, cells: Sequence[Cell], merge: Merge, engine: str):
         super().__init__()
-        cells = [cell(features, hidden) for _ in range(2 if bidirectional else 1)]
-        for one in cells:
-            one.weight_drop = drop
         self.cells = nn.ModuleList(cells)
-        self.width = sum(one.width for one in cells)
-        self._engine = engine
+        self.width = cells[0].width if merge == "sum" else sum(one.width for one in cells)
+        self._merge, self._engine = merge, engine
 
     def forward(
-        self, inputs: Tensor, state: Sequence[CellState | None], lengths: Tensor | None
+        self, inputs: Tensor, state: Sequence[CellState | None], lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         runs = [
-            recurrence.run(cell, inputs, start, lengths, backward=direction == 1, engine=self._engine)  # type: ignore[arg-type]
+            recurrence.run(cell, inputs, start, lengths, direction == 1, self._engine, resets)  # type: ignore[arg-type]
             for direction, (cell, start) in enumerate(zip(self.cells, state, strict=True))
         ]
-        return torch.cat([outputs for outputs, _ in runs], dim=-1), tuple(final for _, final in runs)
+        outputs = [found for found, _ in runs]
+        merged = torch.stack(outputs).sum(0) if self._merge == "sum" else torch.cat(outputs, dim=-1)
+        return merged, tuple(final for _, final in runs)
 
 
 class Stack(nn.Module):
     """Layers of the given widths, dropout before the first and between them.
 
     inputs (batch, time, features) -> outputs (batch, time, width), width = the last layer's, and the state of each
-    layer and direction. `state=None` starts from zeros; `lengths` (batch,) as in `recurrence.run`.
+    layer and direction. `state=None` starts from the cells' initial states, which `learned_state` makes parameters;
+    `lengths` (batch,) and `resets` (batch, time) as in `recurrence.run`. `residual` adds to a layer's output what it
+    reads, before its dropout, where both are equally wide (Wu et al. 2016, section 3.1).
     """
 
     def __init__(
@@ -51,13 +54,22 @@ class Stack(nn.Module):
         bidirectional: bool = False,
         rates: Rates = Rates(),  # noqa: B008 - it is immutable
         engine: str = "auto",
+        *,
+        residual: bool = False,
+        merge: Merge = "concat",
+        learned_state: bool = False,
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width = features
+        self.width, self._residual = features, residual
         self.layers = nn.ModuleList()
         for width in widths:
-            layer = Layer(cell, self.width, width, bidirectional, engine, rates.weights)
+            cells = [cell(self.width, width) for _ in range(self.directions)]
+            for one in cells:
+                one.weight_drop = rates.weights
+                if learned_state:
+                    one.learn_state()
+            layer = Layer(cells, merge, engine)
             self.layers.append(layer)
             self.width = layer.width
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
@@ -67,12 +79,17 @@ class Stack(nn.Module):
         return tuple(tuple(cell.initial_state(rows) for cell in layer.cells) for layer in self.layers)  # type: ignore[union-attr]
 
     def forward(
-        self, inputs: Tensor, state: StackState | None = None, lengths: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: StackState | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
     ) -> tuple[Tensor, StackState]:
         final = []
         for place, layer in enumerate(self.layers):
             start = (None,) * self.directions if state is None else state[place]
             dropped = self.between(inputs) if place else self.before(inputs)
-            inputs, after = layer(dropped, start, lengths)
+            outputs, after = layer(dropped, start, lengths, resets)
+            inputs = inputs + outputs if self._residual and inputs.shape == outputs.shape else outputs
             final.append(after)
         return inputs, tuple(final)

@@ -43,7 +43,7 @@ def decode(settings: config.DecodeConfig) -> None:
     path = checkpoint.find(settings.checkpoint or "", settings.outputs, "checkpoint")
     found = sources(settings)
     total = _lines_of(found)
-    references = References.of(settings, total)
+    references = References.of(settings, total, path)
     with workers(settings, path) as submit, _bar(total) as advance:
         job = Job(settings, fingerprint(path), submit, advance)
         best = [text for source in found for text in job.run(source)]

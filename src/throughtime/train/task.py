@@ -186,10 +186,9 @@ class LanguageModelTask(Task):
     def _carried_in(self, batch: TextChunk, split: str) -> State:
         """What the last chunk left. In training some columns begin anew: a state that is carried on for ever drifts away
         from where a text begins, and a model that has not met the beginning for long cannot read from there."""
-        state, share = self.carried[split], self._settings.batch.restarts
-        if split != "train" or not share:
+        state, share, count = self.carried[split], self._settings.batch.restarts, len(batch.tokens)
+        if split != "train" or not (share or self._settings.model.learned_state):  # DDP wants a gradient of each weight
             return state
-        count = len(batch.tokens)
         restarted = (torch.rand(count) < share).to(batch.tokens.device)
         return replace_rows(state, restarted, self.model.stack.initial_state(count))
 

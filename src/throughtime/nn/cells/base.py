@@ -69,6 +69,7 @@ class Cell(nn.Module, ABC):
         super().__init__()
         self.features, self.hidden = features, hidden
         self.weight_drop = 0.0
+        self.learned = nn.ParameterDict()
         self.start = start or self.start
         self.sizes = sizes or dict.fromkeys(self.states, hidden)
         rows = rows or self.gates * hidden
@@ -114,8 +115,14 @@ class Cell(nn.Module, ABC):
             gates[self.writes].copy_(-keeping)
 
     def initial_state(self, rows: int) -> CellState:
-        """All zeros, each (rows, its size)."""
-        return {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
+        """All zeros but for what is learned, each (rows, its size)."""
+        zeros = {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
+        return {**zeros, **{name: value.repeat(rows, 1) for name, value in self.learned.items()}}
+
+    def learn_state(self) -> None:
+        """Makes parameters of what a row begins with: of the `bridged` states, for others may not take any value."""
+        for name in self.bridged:
+            self.learned[name] = nn.Parameter(self.weight_input.new_zeros(self.sizes[name]))
 
     def project(self, inputs: Tensor) -> Tensor:
         """(..., features) -> (..., projected), for as many steps at once as there are."""

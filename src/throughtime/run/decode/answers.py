@@ -60,12 +60,17 @@ def on_one_line(text: str) -> str:
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
+def read_back(text: str) -> str:
+    """A text as it is read from where it stood on one line; what looked like a line break all along becomes one."""
+    return text.replace("\\r", "\r").replace("\\n", "\n")
+
+
 def best_texts(written: Iterable[bytes], as_json: bool, several: bool) -> list[str]:
     """The best text of each line out of what was written for them."""
     lines = (line.decode().removesuffix("\n") for line in written)
     if as_json:
-        return [on_one_line(json.loads(line)["hypotheses"][0]["text"]) for line in lines]
-    return list(_first_of_each(lines)) if several else list(lines)
+        return [json.loads(line)["hypotheses"][0]["text"] for line in lines]
+    return [read_back(text) for text in (_first_of_each(lines) if several else lines)]
 
 
 def _first_of_each(lines: Iterable[str]) -> Iterator[str]:

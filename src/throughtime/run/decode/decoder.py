@@ -8,11 +8,11 @@ import torch
 from throughtime import build, config
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
-from throughtime.run.decode.answers import NOTHING, Answer, as_json, as_text, described, gives_several, on_one_line
+from throughtime.run.decode.answers import NOTHING, Answer, as_json, as_text, described, gives_several, read_back
 from throughtime.run.decode.questions import Question, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
-from throughtime.search import Hypothesis, search, stepper_of
+from throughtime.search import Demands, Hypothesis, banned, search, stepper_of
 
 
 class Decoder:
@@ -30,6 +30,8 @@ class Decoder:
         self._reads: Tokenizer = found.tokenizers["text" if self._continues else "source"]
         self._writes: Tokenizer = found.tokenizers["text" if self._continues else "target"]
 
+        self._demands = Demands(banned=banned(settings.search, self._writes.encode))
+
     def answer(self, source: Source, batch: Block) -> list[Answer]:
         """One answer a line, in order."""
         asked = [question(line, source.reads_json) for line in batch]
@@ -43,7 +45,8 @@ class Decoder:
         found = [[NOTHING] for _ in ids]
         if rows:
             random = _seeded(self._settings.seed, asked[0].place)
-            results = search(self._settings.search, self._stepper, [ids[row] for row in rows], random)
+            batch = [ids[row] for row in rows]
+            results = search(self._settings.search, self._stepper, batch, random, self._demands)
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found
@@ -52,7 +55,8 @@ class Decoder:
         hypotheses = described(found, self._writes)
         result = {"line": asked.place, "source": asked.text, "hypotheses": hypotheses}
         written = as_json(result) if source.writes_json else as_text(result, self._several)
-        return Answer(asked.place, written, on_one_line(hypotheses[0]["text"]), asked.remarks)
+        best = hypotheses[0]["text"]
+        return Answer(asked.place, written, best if source.writes_json else read_back(best), asked.remarks)
 
 
 def _seeded(seed: int, place: int) -> torch.Generator:

@@ -1,8 +1,10 @@
 """How good the decoded texts are: sacrebleu's metrics, their confidence by bootstrap, and the difference to a baseline."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -11,10 +13,13 @@ from sacrebleu.significance import PairedTest, Result
 
 from throughtime import config
 from throughtime.data.files import read_lines
-from throughtime.run.decode.answers import on_one_line
+from throughtime.run.decode.answers import read_back
 from throughtime.run.decode.sources import paths_under
+from throughtime.train import checkpoint
+from throughtime.train.quality import text_scores
 
 MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; of more lines fewer are drawn
+KEYS = ("target", "reference", "text")  # where a JSON line may hold one
 NUMBERS_A_LINE = 18  # of chrF, which has the most
 
 
@@ -41,25 +46,27 @@ def metrics() -> dict[str, Metric]:
     """Every metric by the name it is printed under."""
     return {
         "bleu": BLEU(force=True),
-        "bleu lowercased": BLEU(lowercase=True, force=True),
+        "bleu_lowercase": BLEU(lowercase=True, force=True),
         "chrf": CHRF(),
         "ter": TER(),
-        "exact match": ExactMatch(),
+        "exact_match": ExactMatch(),
     }
 
 
 @dataclass(frozen=True)
 class References:
-    """The texts to compare with: `streams` of references, each a line for each line of the input; a `baseline`'s texts."""
+    """The texts to compare with: `streams` of references, each a line for each line of the input; a `baseline`'s texts;
+    what else the checkpoint's `metrics` measured."""
 
     name: str | list[str]
     streams: list[list[str]]
     baseline: list[str] | None
     bootstrap: int
+    metrics: config.Metrics
 
     @classmethod
-    def of(cls, settings: config.DecodeConfig, total: int | None) -> "References | None":
-        """Those of `references=` and `baseline=`; `total` lines are wanted, where that is known by now.
+    def of(cls, settings: config.DecodeConfig, total: int | None, path: Path) -> "References | None":
+        """Those of `references=` and `baseline=` for the checkpoint at `path`; `total` lines are wanted, where that is known.
 
         Raises:
             Mistake: a file that cannot be read, or of another number of lines.
@@ -69,7 +76,8 @@ class References:
         names = settings.references if isinstance(settings.references, list) else [settings.references]
         streams = [_lines("references", name, total) for name in names]
         baseline = None if settings.baseline is None else _lines("baseline", settings.baseline, total)
-        return cls(settings.references, streams, baseline, settings.bootstrap)
+        measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
+        return cls(settings.references, streams, baseline, settings.bootstrap, config.check(measured, config.Metrics))
 
     def print_scores(self, texts: list[str]) -> None:
         """A line for each metric on standard error: score, half of the 95 % confidence interval, the baseline's, p of the
@@ -90,6 +98,9 @@ class References:
             else:
                 found, signature = self._resampled(texts, metric, resamples)
             yield f"{name:16}{found}  {signature}"
+        others = config.Metrics([score for score in self.metrics.scores if score not in metrics()])
+        for score, value in text_scores(others, texts, self.streams[0]).items():
+            yield f"{score:16}{value:6.2f}"
 
     def _resampled(self, texts: list[str], metric: Metric, resamples: int) -> tuple[str, Any]:
         """With confidence, and the baseline where there is one; by the test for pairs for one system too, since the
@@ -108,9 +119,19 @@ class References:
 
 
 def _lines(setting: str, name: str, total: int | None) -> list[str]:
-    """The lines of a file, or of all files in a folder."""
-    files = [str(path) for path, _ in paths_under(setting, name)]
-    found = [on_one_line(line.removesuffix("\r")) for file in files for line in read_lines(setting, file)]
+    """The texts of a file, or of all files in a folder: lines, or of a `.jsonl` file what stands under one of `KEYS`."""
+    found = [text for path, _ in paths_under(setting, name) for text in _texts(setting, path)]
     if total is not None and len(found) != total:
         raise config.wrong(setting, name, f"a file of {total} lines like the input, not {len(found)}")
     return found
+
+
+def _texts(setting: str, path: Path) -> list[str]:
+    lines = [line.removesuffix("\r") for line in read_lines(setting, str(path))]
+    if path.suffix != ".jsonl":
+        return [read_back(line) for line in lines]
+    try:
+        rows = [json.loads(line) for line in lines]
+        return [str(next(row[key] for key in KEYS if key in row)) for row in rows]
+    except (ValueError, TypeError, StopIteration) as error:
+        raise config.wrong(setting, path, f"JSON objects with a text under {', '.join(KEYS)}, one a line") from error
