@@ -35,6 +35,7 @@ from throughtime.nn.decoder import Bridge, Decoder, Form, Readout, Summary
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
 from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.products import Linear
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
 from throughtime.train.task import LanguageModelTask, Task, TranslationTask
@@ -150,7 +151,7 @@ def _embedding(vocabulary: int, features: int) -> nn.Embedding:
 
 def _output(words: nn.Embedding, hidden: int, tied: bool) -> nn.Linear:
     """The last layer, with the weights of the first where `tied` (Press and Wolf 2017)."""
-    output = nn.Linear(hidden, words.num_embeddings)
+    output = Linear(hidden, words.num_embeddings)
     nn.init.zeros_(output.bias)
     if tied:
         output.weight = words.weight
@@ -163,6 +164,7 @@ class Decodable:
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
+    metrics: config.Metrics
 
 
 def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
@@ -184,7 +186,7 @@ def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
             if name.startswith("model.")
         }
     )
-    return Decodable(built.eval(), tokenizers)
+    return Decodable(built.eval(), tokenizers, settings.metrics)
 
 
 def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:

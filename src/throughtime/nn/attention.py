@@ -6,10 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from throughtime.nn.products import Linear
+
 
 class Source(NamedTuple):
-    """A source as attention sees it, computed once: `keys` and `values` (batch, source time, their width), and `mask`
-    (batch, source time), true where it counts."""
+    """Sources as attention sees them, computed once: `keys` and `values` (sentences, source time, their width), and `mask`
+    (sentences, source time), true where they count."""
 
     keys: Tensor
     values: Tensor
@@ -27,29 +29,33 @@ class Attention(nn.Module, ABC):
         self.width = width
 
     def keys(self, memory: Tensor) -> Tensor:
-        """(batch, source time, encoder width) -> (batch, source time, key width)."""
+        """(sentences, source time, encoder width) -> (sentences, source time, key width)."""
         return memory
 
     def values(self, memory: Tensor) -> Tensor:
-        """(batch, source time, encoder width) -> (batch, source time, value width)."""
+        """(sentences, source time, encoder width) -> (sentences, source time, value width)."""
         return memory
 
     def unseen(self, memory: Tensor) -> Tensor:
-        """What is known of earlier steps' weights before the first: (batch, source time, channels), no channel unless the
-        scores depend on them."""
+        """What is known before the first step of where attention has looked: (sentences, source time, channels), no channel
+        unless the scores depend on it."""
         return memory.new_zeros(*memory.shape[:2], 0)
 
     @abstractmethod
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(batch, time, hidden), (batch, source time, key width) -> (batch, time, source time)."""
+        """(sentences, queries, hidden), (sentences, source time, key width) -> (sentences, queries, source time)."""
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (batch, time, hidden) -> contexts (batch, time, width), and what is now known of the weights."""
-        return weights(self.scores(queries, source.keys), source.mask) @ source.values, seen
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (rows, time, hidden), the hypotheses of a sentence in rows behind one another, and what each has seen
+        (rows, source time, channels) -> contexts (rows, time, width), what each has seen now, and the weights (rows, time,
+        source time)."""
+        rows, time, _ = queries.shape
+        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
+        return (found @ source.values).view(rows, time, -1), seen, found.view(rows, time, -1)
 
 
 def weights(scores: Tensor, mask: Tensor) -> Tensor:
-    """Scores (batch, ..., source time) -> weights of sum 1 over the steps of `mask` (batch, source time)."""
+    """Scores (sentences, ..., source time) -> weights of sum 1 over the steps of `mask` (sentences, source time)."""
     mask = mask.view(len(mask), *[1] * (scores.dim() - 2), -1)
     dtype = torch.promote_types(scores.dtype, torch.float32)
     return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1, dtype=dtype).to(scores.dtype)
@@ -67,7 +73,7 @@ class GeneralAttention(DotAttention):
 
     def __init__(self, hidden: int, width: int):
         super().__init__(width)
-        self.key = nn.Linear(width, hidden, bias=False)
+        self.key = Linear(width, hidden, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
         keys: Tensor = self.key(memory)
@@ -79,16 +85,20 @@ class AdditiveAttention(Attention):
 
     def __init__(self, hidden: int, width: int):
         super().__init__(width)
-        self.key = nn.Linear(width, hidden, bias=False)
-        self.query = nn.Linear(hidden, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)
+        self.key = Linear(width, hidden, bias=False)
+        self.query = Linear(hidden, hidden)
+        self.score = Linear(hidden, 1, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
         keys: Tensor = self.key(memory)
         return keys
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        scores: Tensor = self.score(torch.tanh(self.query(queries)[:, :, None] + keys[:, None]))
+        return self._compared(queries, keys[:, None])
+
+    def _compared(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Keys (sentences, queries or 1, source time, hidden)."""
+        scores: Tensor = self.score(torch.tanh(self.query(queries)[:, :, None] + keys))
         return scores.squeeze(-1)
 
 
@@ -102,20 +112,21 @@ class LocationAttention(AdditiveAttention):
     def __init__(self, hidden: int, width: int, channels: int, window: int):
         super().__init__(hidden, width)
         self.filter = nn.Conv1d(2, channels, window, padding="same", bias=False)
-        self.location = nn.Linear(channels, hidden, bias=False)
+        self.location = Linear(channels, hidden, bias=False)
 
     def unseen(self, memory: Tensor) -> Tensor:
         return memory.new_zeros(*memory.shape[:2], 2)
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor]:
-        found = []
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sentences, contexts, looked = len(source.mask), [], []
         for query in queries.split(1, dim=1):
             located = self.location(self.filter(seen.transpose(1, 2)).transpose(1, 2))
-            last = weights(self.scores(query, source.keys + located), source.mask)
-            found.append(last @ source.values)
-            coverage = seen[..., 1] + last[:, 0]
-            seen = torch.stack([last[:, 0], coverage], dim=-1).to(seen.dtype)
-        return torch.cat(found, dim=1), seen
+            keys = source.keys[:, None] + located.view(sentences, -1, *located.shape[1:])
+            found = weights(self._compared(query.view(sentences, -1, query.shape[-1]), keys), source.mask)
+            contexts.append((found @ source.values).view(len(query), 1, -1))
+            looked.append(found.view(len(query), 1, -1))
+            seen = torch.stack([looked[-1][:, 0], seen[..., 1] + looked[-1][:, 0]], dim=-1)
+        return torch.cat(contexts, dim=1), seen, torch.cat(looked, dim=1)
 
 
 class MultiheadAttention(Attention):
@@ -128,8 +139,8 @@ class MultiheadAttention(Attention):
     def __init__(self, hidden: int, width: int, heads: int):
         super().__init__(hidden)
         self.heads = heads
-        self.query, self.key, self.value = nn.Linear(hidden, hidden), nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.out = nn.Linear(hidden, hidden)
+        self.query, self.key, self.value = Linear(hidden, hidden), Linear(width, hidden), Linear(width, hidden)
+        self.out = Linear(hidden, hidden)
 
     def keys(self, memory: Tensor) -> Tensor:
         keys: Tensor = self.key(memory)
@@ -140,14 +151,17 @@ class MultiheadAttention(Attention):
         return values
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(batch, heads, time, source time)."""
+        """(sentences, heads, queries, source time)."""
         query, key = self._heads(self.query(queries)), self._heads(keys)
         return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor]:
-        read = weights(self.scores(queries, source.keys), source.mask) @ self._heads(source.values)
-        return self.out(read.transpose(1, 2).flatten(2)), seen
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights are the heads' mean."""
+        rows, time, _ = queries.shape
+        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
+        read = (found @ self._heads(source.values)).transpose(1, 2).flatten(2)
+        return self.out(read).view(rows, time, -1), seen, found.mean(1).view(rows, time, -1)
 
     def _heads(self, sequence: Tensor) -> Tensor:
-        """(batch, time, hidden) -> (batch, heads, time, d)."""
+        """(sentences, time, hidden) -> (sentences, heads, time, d)."""
         return sequence.unflatten(-1, (self.heads, -1)).transpose(1, 2)

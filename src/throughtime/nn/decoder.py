@@ -11,6 +11,7 @@ from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
+from throughtime.nn.products import Linear
 from throughtime.nn.stack import Layer, Stack, StackState
 from throughtime.nn.state import detach
 
@@ -30,16 +31,14 @@ class Bridge(nn.Module):
 
     def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
         super().__init__()
-        self._taken: list[
-            dict[str, str]
-        ] = []  # layer by layer, the decoder's state and the encoder's that it is made of
+        self._taken: list[dict[str, str]] = []  # layer by layer, which of the encoder's states each is made of
         self._below = len(sizes) - len(decoder.layers)
         self.layers = nn.ModuleList()
         for place, layer in enumerate(decoder.layers):
             cell = cast(Cell, cast(Layer, layer).cells[0])
             read = sizes[max(0, place + self._below)]
             taken = {name: name if name in read else next(iter(read)) for name in cell.bridged if kind != "zero"}
-            linears = {name: nn.Linear(read[origin], cell.sizes[name]) for name, origin in taken.items()}
+            linears = {name: Linear(read[origin], cell.sizes[name]) for name, origin in taken.items()}
             self._taken.append(taken)
             self.layers.append(nn.ModuleDict(linears if kind == "linear" else {}))
 
@@ -67,7 +66,7 @@ class Summary(nn.Module):
     def __init__(self, sizes: Sequence[dict[str, int]], width: int):
         super().__init__()
         self._name, read = next(iter(sizes[-1].items()))
-        self.linear, self.width = nn.Linear(read, width), width
+        self.linear, self.width = Linear(read, width), width
 
     def forward(self, state: StackState) -> Tensor:
         """The encoder's state -> (batch, width)."""
@@ -87,7 +86,7 @@ class Readout(nn.Module):
         self._pieces = 2 if kind == "maxout" else 1
         read = hidden + context + words
         bare = kind == "plain" and read == hidden
-        self.linear = None if bare else nn.Linear(read, width * self._pieces, bias=kind != "plain")
+        self.linear = None if bare else Linear(read, width * self._pieces, bias=kind != "plain")
         self.width = hidden if bare else width
 
     def forward(self, *parts: Tensor) -> Tensor:
@@ -113,19 +112,25 @@ class Form(NamedTuple):
     reads_words: bool = False
 
 
-class DecoderState(NamedTuple):
-    """All that the next step needs; what a decoder has no use for is 0 wide.
+class DecoderSource(NamedTuple):
+    """What a decoder may look at, a row a sentence: the source as attention sees it, and the `summary`, (sentences, width);
+    what a decoder has no use for is 0 wide."""
 
-    Of the source: what attention looks at, and its `summary`. Of the steps before: the stack's state and its last
-    `output`, the readout `fed` back, and what attention has `seen`.
-    """
-
-    source: Source
+    attended: Source
     summary: Tensor
+
+
+class DecoderState(NamedTuple):
+    """All that the next step needs: the source, and for each hypothesis (one a sentence in training, several side by side
+    in a search) the stack's state, its last `output`, the readout `fed` back, what attention has `seen`, and where it
+    looked in the last steps, `attention` (rows, time, source time); what a decoder has no use for is 0 wide."""
+
+    source: DecoderSource
     stack: StackState
     output: Tensor
     fed: Tensor
     seen: Tensor
+    attention: Tensor
 
 
 class Decoder(nn.Module):
@@ -159,13 +164,14 @@ class Decoder(nn.Module):
         keys, values, seen = (
             (looks.keys(memory), looks.values(memory), looks.unseen(memory)) if looks else [memory[..., :0]] * 3
         )
+        summary = self.summary(encoded.state) if self.summary else none
         return DecoderState(
-            source=Source(keys, values, encoded.mask),
-            summary=self.summary(encoded.state) if self.summary else none,
+            source=DecoderSource(Source(keys, values, encoded.mask), summary),
             stack=stack,
             output=self._output(stack) if self._form.early else none,
             fed=memory.new_zeros(len(memory), self.width) if self._form.feeding else none,
             seen=seen,
+            attention=memory.new_zeros(len(memory), 1, 0),
         )
 
     def _output(self, state: StackState) -> Tensor:
@@ -182,17 +188,18 @@ class Decoder(nn.Module):
 
     def _advance(self, words: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Words (batch, time, features): all steps, or the one that waited."""
-        context, seen = _at_every_step(state.summary, words), state.seen
+        source, hypotheses = state.source, len(words) // len(state.source.summary)
+        context, looked = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words), state[-2:]
         if self.attention and self._form.early:
-            context, seen = self.attention(state.output[:, None], state.source, seen)
+            context, *looked = self.attention(state.output[:, None], source.attended, state.seen)
         read = torch.cat([words, context, _at_every_step(state.fed, words)], dim=-1)
         outputs, stack = self.stack(read, state.stack)
         if self.attention and not self._form.early:
-            context, seen = self.attention(outputs, state.source, seen)
+            context, *looked = self.attention(outputs, source.attended, state.seen)
         readout = self.readout(outputs, *[context] * self._form.reads_context, *[words] * self._form.reads_words)
         output = outputs[:, -1] if self._form.early else state.output
         fed = readout[:, -1] if self._form.feeding else state.fed
-        return readout, state._replace(stack=stack, output=output, fed=fed, seen=seen)
+        return readout, DecoderState(source, stack, output, fed, *looked)
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Readouts of all steps, the gradient from step to step cut every `chunk` steps (truncated BPTT)."""
@@ -205,8 +212,7 @@ class Decoder(nn.Module):
 
 def cut_off(state: DecoderState) -> DecoderState:
     """The same values without the gradient from step to step; that to the source stays."""
-    stack, output, fed, seen = detach([state.stack, state.output, state.fed, state.seen])
-    return DecoderState(state.source, state.summary, stack, output, fed, seen)
+    return DecoderState(state.source, *detach(list(state[1:])))
 
 
 def _at_every_step(vector: Tensor, words: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.cells import Cell
 from throughtime.nn.dropout import Rates, Words
+from throughtime.nn.products import Linear
 from throughtime.nn.recurrence import reverse
 from throughtime.nn.stack import Layer, Stack, StackState
 
@@ -116,7 +117,7 @@ class ConvolutionalReader(Reader):
         rates: Rates = Rates(),  # noqa: B008 - it is immutable
     ):
         super().__init__()
-        self.project, self._combination = nn.Linear(features, hidden), combination
+        self.project, self._combination = Linear(features, hidden), combination
         self.layers = nn.ModuleList(nn.Conv1d(hidden, 2 * hidden, window, padding="same") for _ in range(depth))
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
         self.width = combined_width([hidden] * depth, combination)
