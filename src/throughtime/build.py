@@ -15,6 +15,7 @@ from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.keeping import kept
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
@@ -215,6 +216,7 @@ def _callbacks(
         progress,
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
+        *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

@@ -98,11 +98,12 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
     sentences: Count
+    question: Literal["first", "last"]
     train: Count
     validation: Count
     test: Count
@@ -538,6 +539,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+
+    best: Count
+    last: Count
+
+
+@dataclass(frozen=True)
 class Trainer:
     """How long, on what, how often."""
 
@@ -550,6 +559,7 @@ class Trainer:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
+    keep: Keep
 
 
 # search ----------------------------------------------------------------------------------------------------------
