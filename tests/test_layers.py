@@ -41,6 +41,11 @@ LAYERS = [
     ["run.record"],
     ["run.launch", "run.sweep"],
     ["run.report"],
+    ["run.decode.sources"],
+    ["run.decode.reading"],
+    ["run.decode.questions", "run.decode.answers"],
+    ["run.decode.decoder", "run.decode.output", "run.decode.scores"],
+    ["run.decode.workers"],
     ["run.decoding", "run.training"],
     ["run.worker"],
     ["compose"],
@@ -80,7 +85,7 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if layer_of(module_of(pa
 
 
 def test_every_module_has_a_layer() -> None:
-    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run"}
+    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run", "run.decode"}
     assert {module_of(path) for path in PACKAGE.rglob("*.py")} - {module_of(path) for path in FILES} <= packages
 
 

@@ -731,21 +731,39 @@ class DecodeConfig:
     """All of `python decode.py`."""
 
     checkpoint: str | None
-    input: str
+    input: str | list[str]
     output: str
-    references: str | None
     format: Literal["auto", "text", "jsonl"]
+    resume: bool
+    references: str | list[str] | None
+    baseline: str | None
+    bootstrap: Natural
     allow_code: str | None
     search: Search
     batch: Count
+    read_ahead: Count
+    longest: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Count
     seed: Seed
     outputs: str
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
             raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
+
+
+def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
+    if not config.input or (isinstance(config.input, list) and len(config.input) > 1 and "-" in config.input):
+        raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
+    if config.resume and config.output == "-":
+        raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
+    if config.baseline is not None and config.references is None:
+        raise wrong("baseline", config.baseline, "null without references=")
+    if config.baseline is not None and config.bootstrap < 2:
+        raise wrong("bootstrap", config.bootstrap, "at least 2 with baseline=")
 
 
 def widths(model: Model) -> list[int]:
