@@ -730,7 +730,8 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
+    combine: Literal["average"] | None
     input: str | list[str]
     output: str
     format: Literal["auto", "text", "jsonl"]
@@ -749,8 +750,8 @@ class DecodeConfig:
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
-            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        if not self.checkpoint:
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
         _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
 

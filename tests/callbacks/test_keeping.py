@@ -12,7 +12,7 @@ OFTEN = [*FEW_NUMBERS, "trainer.validate_every=1", "trainer.epochs=2", "trainer.
 
 
 def steps(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step=")) for path in folder.glob("*.ckpt"))
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("*.ckpt"))
 
 
 @pytest.mark.parametrize("monitor", ["loss", "chrf"])

@@ -21,7 +21,7 @@ def test_the_mean_of_a_run(train: Callable[..., Path]) -> None:
     folder = train(*KEEP) / "checkpoints"
     paths = checkpoint.find_all(f"{folder}/last", "outputs", "checkpoint")
     assert len(paths) == 3
-    assert paths == checkpoint.find_all(f"{folder}/last/step*.ckpt", "outputs", "checkpoint")
+    assert paths == checkpoint.find_all(f"{folder}/last/step-*.ckpt", "outputs", "checkpoint")
     found = contents(paths)
     mean = checkpoint.average(found, "checkpoint")
     for name, weight in mean["state_dict"].items():

@@ -14,7 +14,8 @@ class Kept(ModelCheckpoint):
     def __init__(self, folder: Path, count: int, monitor: str, mode: Any):
         super().__init__(
             dirpath=folder,
-            filename="{step:08d}",
+            filename="step-{step:08d}",
+            auto_insert_metric_name=False,  # an = in a name would have to be quoted on a command line
             monitor=monitor,
             mode=mode,
             save_top_k=count,

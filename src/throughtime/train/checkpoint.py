@@ -79,7 +79,7 @@ def find_all(name: str, outputs: str, setting: str) -> list[Path]:
 
 
 def average(contents: Sequence[dict[str, Any]], setting: str) -> dict[str, Any]:
-    """The last of some checkpoints of one run, with the mean of all their weights (Popel and Bojar 2018).
+    """The last of some checkpoints of one run, with the mean of all their weights (Junczys-Dowmunt et al. 2016).
 
     Raises:
         Mistake: they are not of one run.
