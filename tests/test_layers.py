@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole"],
-    ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
+    ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks"],
     ["nn.cells", "nn.dropout", "nn.attention"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.products"],
@@ -22,6 +22,7 @@ LAYERS = [
     ["nn.decoder"],
     ["nn.models"],
     ["search.stepper"],
+    ["search.extensions", "search.finished", "search.rules"],
     ["search.sample", "search.beam"],
     ["search"],
     [
@@ -47,6 +48,11 @@ LAYERS = [
     ["run.record"],
     ["run.launch", "run.sweep"],
     ["run.report"],
+    ["run.decode.sources"],
+    ["run.decode.reading"],
+    ["run.decode.questions", "run.decode.answers"],
+    ["run.decode.decoder", "run.decode.output", "run.decode.scores"],
+    ["run.decode.workers"],
     ["run.decoding", "run.training"],
     ["run.worker"],
     ["compose"],
@@ -86,7 +92,7 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if layer_of(module_of(pa
 
 
 def test_every_module_has_a_layer() -> None:
-    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run"}
+    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run", "run.decode"}
     assert {module_of(path) for path in PACKAGE.rglob("*.py")} - {module_of(path) for path in FILES} <= packages
 
 

@@ -71,7 +71,12 @@ Positive = Annotated[float, Range(above=0)]
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, at_most=0.95)]
+Mass = Annotated[float, Range(above=0, at_most=1)]
 Temperature = Annotated[float, Range(above=0, at_most=100)]
+Score = Literal[
+    "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
+    "token_bleu",
+]  # fmt: skip
 
 
 # data ------------------------------------------------------------------------------------------------------------
@@ -89,6 +94,29 @@ class NumberWords:
     train: Count
     validation: Count
     test: Count
+
+
+@dataclass(frozen=True)
+class Stories:
+    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+
+    name: Literal["stories"]
+    kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
+    sentences: Count
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class StdlibPairs:
+    """Pairs out of this Python's standard library, neither side of more than `longest` characters: what follows a
+    docstring's first paragraph and that paragraph, that paragraph and the function, or a name and that paragraph."""
+
+    name: Literal["stdlib_summaries", "stdlib_functions", "stdlib_topics"]
+    longest: Count
+    validation_share: Share
+    test_share: Share
 
 
 @dataclass(frozen=True)
@@ -128,6 +156,7 @@ class PairFiles:
     test_target_path: str | None
     source_field: str | int
     target_field: str | int
+    unique: bool
     validation_share: Share
     test_share: Share
 
@@ -150,7 +179,7 @@ class HubDataset:
     streaming: bool
 
 
-Data = NumberWords | StdlibDocs | TextFiles | PairFiles | HubDataset
+Data = NumberWords | Stories | StdlibPairs | StdlibDocs | TextFiles | PairFiles | HubDataset
 
 
 @dataclass(frozen=True)
@@ -537,9 +566,7 @@ class Clip:
 class EarlyStopping:
     """Stop after `patience` validations without a better `monitor`; null never stops early."""
 
-    monitor: (
-        Literal["loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate"] | None
-    )
+    monitor: Literal["loss", "perplexity", "bits_per_character", Score] | None
     patience: Count | None
 
 
@@ -563,34 +590,50 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Limits:
+    """What every search keeps to: tokens of a hypothesis, eos included; `repetition`, which the log-probability of a token
+    that has come already is multiplied by; `block_ngrams`, so many tokens in a row never come twice; `banned`, texts that
+    never come."""
+
+    max_length: Count
+    min_length: Natural
+    repetition: Annotated[float, Range(at_least=1, at_most=100)]
+    block_ngrams: Count | None
+    banned: list[str]
+
+
+@dataclass(frozen=True)
+class Greedy(Limits):
     """The most probable token at each step."""
 
     name: Literal["greedy"]
-    max_length: Count
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Limits):
     """Ancestral sampling, the distribution sharpened or cut first."""
 
     name: Literal["sample"]
-    max_length: Count
     samples: Count
     temperature: Temperature
     top_k: Count | None
-    top_p: Annotated[float, Range(above=0, at_most=1)] | None
+    top_p: Mass | None
+    min_p: Share | None
+    typical: Mass | None
 
 
 @dataclass(frozen=True)
-class Beam:
-    """Beam search; a hypothesis scores log-probability / length^alpha."""
+class Beam(Limits):
+    """Beam search; a hypothesis scores log-probability / normaliser of its length + reward x length + coverage."""
 
     name: Literal["beam"]
-    max_length: Count
     size: Count
-    alpha: Annotated[float, Range(at_least=0)]
+    normalisation: Literal["none", "length", "gnmt"]
+    alpha: Annotated[float, Range(at_least=0, at_most=10)]
+    reward: Annotated[float, Range(at_least=-100, at_most=100)]
+    coverage: Annotated[float, Range(at_least=0, at_most=100)]
     stop: Literal["finished", "proven", "cutoff"]
+    finished: Count | None
     n_best: Count
 
 
@@ -624,6 +667,13 @@ class DynamicEvaluation:
 
 
 Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What decoded texts are measured by against their references (`train/quality.py`)."""
+
+    scores: list[Score]
 
 
 @dataclass(frozen=True)
@@ -687,6 +737,7 @@ class TrainConfig:
     search: Search
     sampling: Sample
     evaluation: Evaluation
+    metrics: Metrics
     decoding: Decoding
     log_every: Count
     tracking: Tracking
@@ -704,21 +755,39 @@ class DecodeConfig:
     """All of `python decode.py`."""
 
     checkpoint: str | None
-    input: str
+    input: str | list[str]
     output: str
-    references: str | None
     format: Literal["auto", "text", "jsonl"]
+    resume: bool
+    references: str | list[str] | None
+    baseline: str | None
+    bootstrap: Natural
     allow_code: str | None
     search: Search
     batch: Count
+    read_ahead: Count
+    longest: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Count
     seed: Seed
     outputs: str
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
             raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
+
+
+def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
+    if not config.input or (isinstance(config.input, list) and len(config.input) > 1 and "-" in config.input):
+        raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
+    if config.resume and config.output == "-":
+        raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
+    if config.baseline is not None and config.references is None:
+        raise wrong("baseline", config.baseline, "null without references=")
+    if config.baseline is not None and config.bootstrap < 2:
+        raise wrong("bootstrap", config.bootstrap, "at least 2 with baseline=")
 
 
 def widths(model: Model) -> list[int]:
@@ -766,6 +835,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     _refuse_contradictory_search("search", config.search)
+    _refuse_contradictory_search("sampling", config.sampling)
 
 
 def output_width(cell: Cell, hidden: int) -> int:
@@ -803,15 +873,20 @@ def _refuse_unbridged_context(context: Context) -> None:
 def _refuse_unknown_monitor(config: TrainConfig) -> None:
     monitor = config.trainer.early_stopping.monitor
     of_text = {"loss", "perplexity", "bits_per_character"}
-    of_pairs = {"loss", "perplexity", "exact_match", "bleu", "chrf", "token_error_rate"}
-    known = of_text if reads_text(config.data) else of_pairs
+    of_pairs = {"loss", "perplexity", *config.metrics.scores}
+    known = sorted(of_text if reads_text(config.data) else of_pairs)
     if monitor is not None and monitor not in known:
-        raise wrong("trainer.early_stopping.monitor", monitor, f"with model={config.model.name} {_or(sorted(known))}")
+        where = f"model={config.model.name}" if reads_text(config.data) else "these metrics.scores"
+        raise wrong("trainer.early_stopping.monitor", monitor, f"with {where} {_or(known)}{nearest(monitor, known)}")
 
 
 def _refuse_contradictory_search(setting: str, search: Search) -> None:
+    if search.min_length > search.max_length:
+        raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
     if isinstance(search, Beam) and search.n_best > search.size:
         raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+    if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
+        raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")
 
 
 def _refuse_contradictory_data(data: Data) -> None:
@@ -821,6 +896,10 @@ def _refuse_contradictory_data(data: Data) -> None:
             raise wrong("data.largest", data.largest, f"large enough for {asked} numbers from {data.smallest} up")
         if data.source_language == data.target_language:
             raise wrong("data.target_language", data.target_language, "a language other than data.source_language")
+        return
+    if isinstance(data, Stories):
+        if not data.kinds:
+            raise wrong("data.kinds", data.kinds, "a list of at least one kind")
         return
     if data.validation_share + data.test_share >= 1:
         raise wrong(

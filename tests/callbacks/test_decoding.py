@@ -15,7 +15,7 @@ from throughtime.data.tokenizer import ByteTokenizer
 def test_one_generator_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
 
-    def search(choice: Any, stepper: Any, batch: list[Any], random: torch.Generator) -> list[list[Any]]:
+    def search(choice: Any, stepper: Any, batch: list[Any], random: torch.Generator, *_: Any) -> list[list[Any]]:
         drawn.append(float(torch.rand(1, generator=random)))
         return [[] for _ in batch]
 

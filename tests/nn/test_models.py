@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 import torch
 from tests.conftest import settings
+from tests.search.models import beam, greedy
 from torch import Tensor, nn
 
-from throughtime import build, config
+from throughtime import build
 from throughtime.data.batch import IGNORED
 from throughtime.data.pairs import collate
 from throughtime.data.tokenizer import BOS, EOS
@@ -145,7 +146,7 @@ def test_model_search_is_batch_free_and_rescores(search_name: str) -> None:
 def test_prompts_of_any_length_continue_as_alone() -> None:
     model = language_model("model.depth=2").eval()
     prompts = [[], [5, 6, 7], [8]]
-    choice = config.Beam("beam", 5, 3, 1.0, "cutoff", 2)
+    choice = beam(5, 3, stop="cutoff", n_best=2)
     together = search(choice, stepper_of(model), prompts, torch.Generator())
     for prompt, found in zip(prompts, together, strict=True):
         (alone,) = search(choice, stepper_of(model), [prompt], torch.Generator())
@@ -182,5 +183,5 @@ def test_pad_and_bos_are_never_produced() -> None:
     model = translator().eval()
     with torch.no_grad():
         model.output.bias[:2] = 100.0
-    (found,) = search(config.Greedy("greedy", 5), stepper_of(model), [[4]], torch.Generator())
+    (found,) = search(greedy(5), stepper_of(model), [[4]], torch.Generator())
     assert not {0, 1} & set(found[0].tokens)

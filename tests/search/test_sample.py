@@ -1,12 +1,17 @@
 """Sampling draws from exactly the distribution it claims."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
+from tests.search.models import sampling
 
-from throughtime import config
+from throughtime.data.tokenizer import EOS
 from throughtime.nn.state import State
+from throughtime.search import Demands
 from throughtime.search.sample import keep_top_k, keep_top_p, sample
-from throughtime.search.stepper import Batch
+from throughtime.search.stepper import Batch, Scores
 
 LOGITS = torch.tensor([0.5, -1.0, -2.0, 1.5, 1.5, 0.1, -0.3])
 
@@ -17,40 +22,55 @@ class OneStep:
     def start(self, batch: Batch) -> tuple[torch.Tensor, State]:
         return torch.zeros(len(batch), dtype=torch.long), torch.zeros(len(batch), 1)
 
-    def step(self, tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        return torch.log_softmax(LOGITS, -1).expand(len(tokens), -1), state
+    def step(self, tokens: torch.Tensor, state: State) -> tuple[Scores, State]:
+        return Scores.of(torch.log_softmax(LOGITS, -1).expand(*tokens.shape, -1).clone()), state
 
-    def reorder(self, state: State, rows: torch.Tensor) -> State:
-        return state[rows]
-
-
-def expected(temperature: float, top_k: int | None, top_p: float | None) -> list[float]:
-    """The distribution written out in plain Python."""
-    weights = [pow(2.718281828459045, float(logit) / temperature) for logit in LOGITS]
-    total = sum(weights)
-    order = sorted(range(len(weights)), key=lambda token: -weights[token])[:top_k]
-    mass = sum(weights[token] for token in order) if top_k else total
-    kept, so_far = [], 0.0
-    for token in order:
-        if top_p is not None and so_far >= top_p:
-            break
-        kept.append(token)
-        so_far += weights[token] / mass
-    total = sum(weights[token] for token in kept)
-    return [weights[token] / total if token in kept else 0.0 for token in range(len(weights))]
+    def reorder(self, state: State, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> State:
+        return state[rows.flatten()]
 
 
-@pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"),
-    [(1.0, None, None), (0.5, None, None), (1.0, 3, None), (1.0, None, 0.7), (1.5, 5, 0.8)],
-)
-def test_frequencies_match(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def expected(temperature: float, top_k: int | None, top_p: float | None, min_p: float, typical: float) -> list[float]:
+    """The distribution written out in plain Python, cut after cut."""
+    weights = {token: math.exp(float(logit) / temperature) for token, logit in enumerate(LOGITS)}
+    weights = dict(sorted(weights.items(), key=lambda item: -item[1])[:top_k])
+    weights = first_of_mass(weights, lambda p: -p, top_p or 1.0)
+    weights = {token: weight for token, weight in weights.items() if weight >= min_p * max(weights.values())}
+    total = sum(weights.values())
+    entropy = -sum(weight / total * math.log(weight / total) for weight in weights.values())
+    weights = first_of_mass(weights, lambda p: abs(-math.log(p) - entropy), typical)
+    total = sum(weights.values())
+    return [weights.get(token, 0.0) / total for token in range(len(LOGITS))]
+
+
+def first_of_mass(weights: dict[int, float], order: Callable[[float], float], mass: float) -> dict[int, float]:
+    total, so_far, kept = sum(weights.values()), 0.0, {}
+    for token in sorted(weights, key=lambda token: order(weights[token] / total)):
+        if so_far < mass:
+            kept[token] = weights[token]
+        so_far += weights[token] / total
+    return kept
+
+
+CUTS = [
+    {"temperature": 1.0},
+    {"temperature": 0.5},
+    {"top_k": 3},
+    {"top_p": 0.7},
+    {"min_p": 0.2},
+    {"typical": 0.6},
+    {"temperature": 1.5, "top_k": 5, "top_p": 0.8, "min_p": 0.1, "typical": 0.9},
+]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_frequencies_match(cut: dict[str, float]) -> None:
     count = 20_000
-    choice = config.Sample("sample", 1, count, temperature, top_k, top_p)
-    drawn = sample(OneStep(), [[0]], choice, torch.Generator().manual_seed(3))[0]
-    counts = torch.bincount(torch.tensor([(h.tokens or [2])[0] for h in drawn]), minlength=len(LOGITS))
+    random = torch.Generator().manual_seed(3)
+    drawn = sample(OneStep(), [[0]], sampling(1, count, **cut), Demands(), random)[0]
+    counts = torch.bincount(torch.tensor([(h.tokens or [EOS])[0] for h in drawn]), minlength=len(LOGITS))
+    exact = expected(**({"temperature": 1.0, "top_k": None, "top_p": None, "min_p": 0.0, "typical": 1.0} | cut))
     chi_square, freedom = 0.0, -1
-    for seen, probability in zip(counts.tolist(), expected(temperature, top_k, top_p), strict=True):
+    for seen, probability in zip(counts.tolist(), exact, strict=True):
         if probability == 0:
             assert seen == 0
             continue
@@ -67,6 +87,8 @@ def test_filters_keep_at_least_one_and_no_ties_too_many() -> None:
 
 
 def test_a_seed_repeats_and_another_differs() -> None:
-    choice = config.Sample("sample", 12, 3, 1.0, None, None)
-    runs = [sample(OneStep(), [[0], [0]], choice, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    runs = [
+        sample(OneStep(), [[0], [0]], sampling(12, 3), Demands(), torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
     assert runs[0] == runs[1] != runs[2]

@@ -16,8 +16,8 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
-from throughtime.search import Hypothesis, Stepper, search, stepper_of
-from throughtime.train.quality import text_scores
+from throughtime.search import Demands, Hypothesis, Stepper, banned, search, stepper_of
+from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
 
@@ -82,7 +82,14 @@ class Pairs:
         texts = [hypotheses[0]["text"] for hypotheses in results]
         examples = range(min(self._settings.decoding.examples, len(pairs)))
         samples = [_pair(pairs[place], results[place], self._settings.search.name) for place in examples]
-        return samples, text_scores(texts, pairs["target"][:])
+        return samples, self._scores(texts, pairs)
+
+    def _scores(self, texts: list[str], pairs: Any) -> dict[str, float]:
+        """What `metrics=` asks for; where rows are of different kinds, how many of each are right."""
+        scores = text_scores(self._settings.metrics, texts, pairs["target"][:])
+        if "kind" in pairs.column_names and "exact_match" in scores:
+            scores |= matches_by_kind(texts, pairs["target"][:], pairs["kind"][:])
+        return scores
 
     def _search(self, stepper: Stepper, pairs: Any, trainer: lightning.Trainer) -> list[list[Sample]]:
         """All pairs, shared among the ranks; sentences of about equal length side by side."""
@@ -90,9 +97,11 @@ class Pairs:
         mine = sorted(range(len(pairs)), key=lambda row: lengths[row])[trainer.global_rank :: trainer.world_size]
         found: dict[int, list[Sample]] = {}
         random = torch.Generator().manual_seed(self._settings.seed + trainer.global_rank)
+        choice = self._settings.search
+        demands = Demands(banned=banned(choice, self._tokenizer.encode))
         for start in _shown(range(0, len(mine), BATCH), trainer.is_global_zero):
             rows = mine[start : start + BATCH]
-            results = search(self._settings.search, stepper, pairs[rows]["source_ids"], random)
+            results = search(choice, stepper, pairs[rows]["source_ids"], random, demands)
             found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
         whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
         return [whole[row] for row in range(len(pairs))]
@@ -124,7 +133,8 @@ class Prompts:
         samples = []
         for choice in (self._settings.search, self._settings.sampling):
             random = torch.Generator().manual_seed(self._settings.seed)
-            results = search(choice, stepper, self._prompts, random)
+            demands = Demands(banned=banned(choice, self._tokenizer.encode))
+            results = search(choice, stepper, self._prompts, random, demands)
             for prompt, hypotheses in zip(self._prompts, results, strict=True):
                 text = self._tokenizer.decode(prompt)
                 found = describe(hypotheses, self._tokenizer)

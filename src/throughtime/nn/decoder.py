@@ -44,13 +44,22 @@ def _cell(stack: Stack, layer: int) -> Cell:
     return cast(Cell, cast(Layer, stack.layers[layer]).cells[0])
 
 
-class DecoderState(NamedTuple):
-    """All that the next step needs: the stack's state, and the source it may look at. `keys` is 0 wide without attention."""
+class Source(NamedTuple):
+    """What a decoder may look at, a row a sentence: `memory` and `mask` as in `Encoded`, and the attention's `keys`, 0 wide
+    without attention."""
 
-    stack: StackState
     memory: Tensor
     mask: Tensor
     keys: Tensor
+
+
+class DecoderState(NamedTuple):
+    """All that the next step needs: the source, and for each hypothesis (one a sentence in training, several side by side
+    in a search) the stack's state and `attention`, (rows, time, source time), where the last steps looked."""
+
+    source: Source
+    stack: StackState
+    attention: Tensor
 
 
 class Decoder(nn.Module):
@@ -78,14 +87,20 @@ class Decoder(nn.Module):
         """The state before the first target token."""
         keys = self.attention.keys(encoded.memory) if self.attention else encoded.memory[:, :0]
         stack = self.bridge(encoded.state, self.stack.initial_state(len(encoded.memory)))
-        return DecoderState(stack, encoded.memory, encoded.mask, keys)
+        return DecoderState(
+            Source(encoded.memory, encoded.mask, keys), stack, encoded.memory.new_zeros(len(keys), 1, 0)
+        )
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         outputs, stack = self.stack(self.words(tokens, self.embedding(tokens)), state.stack)
-        if self.attention and self.combine:
-            context, _ = self.attention(outputs, state.keys, state.memory, state.mask)
-            outputs = torch.tanh(self.combine(torch.cat([outputs, context], dim=-1)))
-        return outputs, state._replace(stack=stack)
+        if not (self.attention and self.combine):
+            return outputs, state._replace(stack=stack)
+        queries = outputs.reshape(
+            len(state.source.memory), -1, outputs.shape[-1]
+        )  # all hypotheses of a sentence together
+        contexts, weights = self.attention(queries, state.source.keys, state.source.memory, state.source.mask)
+        outputs = torch.tanh(self.combine(torch.cat([outputs, contexts.view(*outputs.shape[:2], -1)], dim=-1)))
+        return outputs, state._replace(stack=stack, attention=weights.view(*outputs.shape[:2], -1))
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Outputs for all steps, the gradient through the recurrent state cut every `chunk` steps (truncated BPTT)."""

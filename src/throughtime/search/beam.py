@@ -2,199 +2,162 @@
 
 At each step every open hypothesis is extended by every token. Of all extensions of a sentence, those among the best
 `size` that end in eos go to the finished ones with their own length; the best `size` of the others stay open. Finished
-and open hypotheses never compete: the former are ranked by score, the latter by log-probability.
+and open hypotheses never compete: the former are ranked by score, the latter by log-probability. A sentence that the stop
+rule ends leaves the batch in the same step.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from throughtime import config
-from throughtime.data.tokenizer import EOS, PAD
-from throughtime.nn.state import State
-from throughtime.search.score import Hypothesis, best_possible, normalise
-from throughtime.search.stepper import Batch, Stepper
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Complete hypotheses of each sentence, best first; -inf scores mark empty places.
-
-    `score`, `log_probability`, `length`: (sentences, places); `tokens`: (sentences, places, time), eos included.
-    """
-
-    score: Tensor
-    log_probability: Tensor
-    length: Tensor
-    tokens: Tensor
-
-    def merged(self, other: "Ranked", places: int) -> "Ranked":
-        """The best `places` of both."""
-        score = torch.cat([self.score, other.score], dim=1)
-        best = score.argsort(dim=1, descending=True, stable=True)[:, :places]
-        width = max(self.tokens.shape[2], other.tokens.shape[2])
-        tokens = torch.cat([_widened(self.tokens, width), _widened(other.tokens, width)], dim=1)
-        log_probability = torch.cat([self.log_probability, other.log_probability], dim=1).gather(1, best)
-        length = torch.cat([self.length, other.length], dim=1).gather(1, best)
-        return Ranked(score.gather(1, best), log_probability, length, _at(tokens, best))
-
-    def of(self, sentences: Tensor) -> "Ranked":
-        """The hypotheses of some sentences."""
-        return Ranked(
-            self.score[sentences],
-            self.log_probability[sentences],
-            self.length[sentences],
-            self.tokens[sentences],
-        )
-
-    def row(self, place: int, finished: bool) -> list[Hypothesis]:
-        """One sentence's hypotheses as plain data."""
-        columns = (self.tokens, self.log_probability, self.score, self.length)
-        rows = zip(*(column[place].tolist() for column in columns), strict=True)
-        return [
-            Hypothesis(tokens[: length - finished], log_probability, score, length, finished)
-            for tokens, log_probability, score, length in rows
-            if score > -torch.inf
-        ]
+from throughtime.search.extensions import Extensions, best_extensions, split
+from throughtime.search.finished import Ranked, at
+from throughtime.search.rules import Demands, rules
+from throughtime.search.score import Hypothesis, Score
+from throughtime.search.stepper import Batch, Scores, Stepper
 
 
 @dataclass(frozen=True)
 class Beams:
-    """The open hypotheses of the sentences that still run.
+    """The hypotheses of the sentences that still run.
 
-    `sentences`: (running,), places in the batch; `tokens`: (running, width, time); `log_probability`: (running, width);
-    `inputs`: (running * width,), the tokens to step with; `state`: rows running * width; `finished`: their finished
-    hypotheses, `ended`: (running,), how many there were.
+    `sentences`: (running,), places in the batch; `tokens`: (running, width, time), those of the open hypotheses, and
+    `log_probability`: (running, width); `covered`: (running, width, source time), the attention so far, or None where it
+    does not count; `finished`: the best `n_best` finished ones; `ended`: (running,), how many have finished.
     """
 
     sentences: Tensor
     tokens: Tensor
     log_probability: Tensor
-    inputs: Tensor
-    state: State
+    covered: Tensor | None
     finished: Ranked
     ended: Tensor
 
+    @staticmethod
+    def begun(sentences: int, places: int, device: torch.device) -> "Beams":
+        """One open hypothesis a sentence, without a token yet."""
+        return Beams(
+            torch.arange(sentences, device=device),
+            torch.zeros(sentences, 1, 0, dtype=torch.long, device=device),
+            torch.zeros(sentences, 1, device=device),
+            None,
+            Ranked.none(sentences, places, device),
+            torch.zeros(sentences, dtype=torch.long, device=device),
+        )
+
+    def of(self, places: Tensor) -> "Beams":
+        """Some of the running sentences."""
+        return Beams(
+            self.sentences[places],
+            self.tokens[places],
+            self.log_probability[places],
+            None if self.covered is None else self.covered[places],
+            self.finished.of(places),
+            self.ended[places],
+        )
+
+
+class Done(NamedTuple):
+    """Sentences that have left the batch: their places in it, and their hypotheses."""
+
+    sentences: Tensor
+    finished: Ranked
+    cut: Ranked
+
 
 @torch.no_grad()
-def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam) -> list[list[Hypothesis]]:
+def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: Demands) -> list[list[Hypothesis]]:
     """The `n_best` hypotheses of each row, best score first, finished ones before any that `max_length` cut off.
 
-    `choice.stop`: a sentence is done when `size` hypotheses have finished (`finished`), when no open hypothesis can still
-    beat the `n_best` finished ones under the score in use (`proven`), or at `max_length` tokens, eos included (`cutoff`).
+    `choice.stop`: a sentence is done when `choice.finished` hypotheses have finished (`finished`), when no open
+    hypothesis can still beat the `n_best` finished ones under the score in use (`proven`, see `Score.hope`), or at
+    `max_length` tokens, eos included (`cutoff`).
     """
-    results: list[list[Hypothesis]] = [[] for _ in batch]
-    beams = _start(stepper, batch)
-    for time in range(1, choice.max_length + 1):
-        beams = _extended(stepper, beams, choice)
-        done = _done(beams, choice) if time < choice.max_length else torch.ones_like(beams.ended, dtype=torch.bool)
-        _collect(beams, done, choice, results)
-        if done.all():
+    allowed, (last, state) = rules(choice, demands), stepper.start(batch)
+    beams = Beams.begun(len(last), choice.n_best, last.device)
+    left, last = [], last[:, None]
+    for length in range(1, choice.max_length + 1):
+        scores, state = stepper.step(last, state)
+        beams, rows = _extended(beams, allowed(scores, beams.tokens, beams.sentences), choice)
+        done = _done(beams, choice) if length < choice.max_length else torch.ones_like(beams.ended, dtype=torch.bool)
+        going = (~done).nonzero()[:, 0]
+        if len(going) < len(rows):
+            left.append(_leaving(beams.of(done.nonzero()[:, 0]), choice))
+            beams, rows = beams.of(going), rows[going]
+        if not len(rows):
             break
-        beams = _running(stepper, beams, ~done)
-    return results
+        last, state = beams.tokens[..., -1], stepper.reorder(state, rows, going if len(going) < len(done) else None)
+    return _results(left, len(batch), choice.n_best)
 
 
-def _start(stepper: Stepper, batch: Batch) -> Beams:
-    inputs, state = stepper.start(batch)
-    count, device = len(inputs), inputs.device
-    nothing = torch.zeros(count, 0, device=device)
-    none_yet = Ranked(nothing, nothing, nothing.long(), torch.zeros(count, 0, 0, dtype=torch.long, device=device))
-    open_ = torch.zeros(count, 1, 0, dtype=torch.long, device=device)
-    sentences = torch.arange(count, device=device)
-    return Beams(
-        sentences,
-        open_,
-        torch.zeros(count, 1, device=device),
-        inputs,
-        state,
-        none_yet,
-        torch.zeros_like(sentences),
-    )
-
-
-def _extended(stepper: Stepper, beams: Beams, choice: config.Beam) -> Beams:
-    """One step: the new open hypotheses, and the finished ones with those that just ended."""
-    log_probabilities, state = stepper.step(beams.inputs, beams.state)
-    running, width, _ = beams.tokens.shape
-    vocabulary = log_probabilities.shape[-1]
-    totals = beams.log_probability[..., None] + log_probabilities.view(running, width, vocabulary)
+def _extended(beams: Beams, scores: Scores, choice: config.Beam) -> tuple[Beams, Tensor]:
+    """One step: the new beams, and the rows of the old ones that the open hypotheses come from, (running, width)."""
+    running, width, vocabulary = scores.values.shape
     # At most `size` of the best 2 x size end in eos, so that enough others are among them.
-    best, places = totals.flatten(1).topk(min(2 * choice.size, width * vocabulary), dim=1)
-    parents, tokens = places // vocabulary, places % vocabulary
-    histories = torch.cat([_at(beams.tokens, parents), tokens[..., None]], dim=2)
-    ends = tokens == EOS
-    order = ends.long().argsort(dim=1, stable=True)[:, : min(choice.size, width * (vocabulary - 1))]
-    rows = (parents.gather(1, order) + torch.arange(running, device=order.device)[:, None] * width).flatten()
-    ended = _ended(histories, best, ends, choice)
-    return replace(
-        beams,
-        tokens=_at(histories, order),
-        log_probability=best.gather(1, order),
-        inputs=tokens.gather(1, order).flatten(),
-        state=stepper.reorder(state, rows),
-        finished=beams.finished.merged(ended, choice.n_best),
-        ended=beams.ended + (ended.score > -torch.inf).sum(dim=1),
+    found = best_extensions(scores, beams.log_probability, 2 * choice.size)
+    ended, open_ = split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
+    covered = _covered(beams, scores, choice)
+    ranked = _ranked(beams, ended, covered, choice)
+    grown = Beams(
+        beams.sentences,
+        _grown(beams.tokens, open_),
+        open_.log_probability,
+        None if covered is None else at(covered, open_.parents),
+        beams.finished.merged(ranked),
+        beams.ended + (ranked.score > -torch.inf).sum(dim=1),
     )
+    return grown, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
 
 
-def _ended(histories: Tensor, best: Tensor, ends: Tensor, choice: config.Beam) -> Ranked:
-    """The extensions among the best `size` that end in eos."""
-    candidates = slice(0, choice.size)
-    length = histories.shape[2]
-    score = normalise(best[:, candidates], length, choice.alpha)
-    score = torch.where(ends[:, candidates], score, -torch.inf)
-    lengths = torch.full_like(histories[:, candidates, 0], length)
-    return Ranked(score, best[:, candidates], lengths, histories[:, candidates])
+def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None:
+    """The attention that each source token got up to this step, where it counts."""
+    if not choice.coverage or scores.attention is None:
+        return None
+    return scores.attention if beams.covered is None else beams.covered + scores.attention
+
+
+def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: config.Beam) -> Ranked:
+    """Extensions as complete hypotheses with their score; one that is none scores -inf."""
+    tokens = _grown(beams.tokens, found)
+    lengths = torch.full_like(found.tokens, tokens.shape[2])
+    score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
+    return Ranked(score, found.log_probability, lengths, tokens)
+
+
+def _grown(tokens: Tensor, found: Extensions) -> Tensor:
+    """(sentences, found, time + 1)."""
+    return torch.cat([at(tokens, found.parents), found.tokens[..., None]], dim=2)
 
 
 def _done(beams: Beams, choice: config.Beam) -> Tensor:
-    """(running,): which sentences the stop rule ends."""
+    """(running,): which sentences the stop rule ends; those without an open hypothesis end by any rule."""
+    best = beams.log_probability.amax(dim=1)
+    dead = best == -torch.inf
     if choice.stop == "finished":
-        return beams.ended >= choice.size
-    if choice.stop == "cutoff" or beams.finished.score.shape[1] < choice.n_best:
-        return torch.zeros_like(beams.ended, dtype=torch.bool)
-    hope = best_possible(beams.log_probability.max(dim=1).values, choice.max_length, choice.alpha)
-    return beams.finished.score[:, -1] >= hope
+        return dead | (beams.ended >= (choice.finished or choice.size))
+    if choice.stop == "cutoff":
+        return dead
+    return dead | (beams.finished.score[:, -1] >= Score(choice).hope(best, beams.tokens.shape[2]))
 
 
-def _collect(beams: Beams, done: Tensor, choice: config.Beam, results: list[list[Hypothesis]]) -> None:
-    """Hands out the results of the sentences that are done; open hypotheses fill up what the finished ones leave."""
-    if not done.any():
-        return
-    places = done.nonzero()[:, 0]
-    finished, length = beams.finished.of(places), beams.tokens.shape[2]
-    open_log_probability = beams.log_probability[places]
-    lengths = torch.full_like(beams.tokens[places][..., 0], length)
-    score = normalise(open_log_probability, length, choice.alpha)
-    cut = Ranked(score, open_log_probability, lengths, beams.tokens[places])
-    for place, sentence in enumerate(beams.sentences[places].tolist()):
-        found = finished.row(place, finished=True) + cut.row(place, finished=False)
-        results[sentence] = found[: choice.n_best]
-
-
-def _running(stepper: Stepper, beams: Beams, running: Tensor) -> Beams:
-    """The beams of the sentences that go on."""
-    if running.all():
-        return beams
-    width = beams.tokens.shape[1]
-    places, rows = running.nonzero()[:, 0], running.repeat_interleave(width).nonzero()[:, 0]
-    return Beams(
-        beams.sentences[places],
-        beams.tokens[places],
-        beams.log_probability[places],
-        beams.inputs[rows],
-        stepper.reorder(beams.state, rows),
-        beams.finished.of(places),
-        beams.ended[places],
+def _leaving(beams: Beams, choice: config.Beam) -> Done:
+    """What is left of sentences that are done; their open hypotheses count as cut off here."""
+    lengths = torch.full_like(beams.tokens[..., 0], beams.tokens.shape[2])
+    score = Score(choice)(beams.log_probability, lengths, beams.covered)
+    empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
+    return Done(
+        beams.sentences, beams.finished, empty.merged(Ranked(score, beams.log_probability, lengths, beams.tokens))
     )
 
 
-def _at(tokens: Tensor, places: Tensor) -> Tensor:
-    """tokens (sentences, from, time), places (sentences, to) -> (sentences, to, time)."""
-    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[2]))
-
-
-def _widened(tokens: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(tokens, (0, width - tokens.shape[2]), value=PAD)
+def _results(left: list[Done], sentences: int, n_best: int) -> list[list[Hypothesis]]:
+    """The hypotheses of all sentences in the order of the batch; cut ones fill up what the finished ones leave."""
+    results: list[list[Hypothesis]] = [[] for _ in range(sentences)]
+    for done in left:
+        rows = zip(done.sentences.tolist(), done.finished.rows(True), done.cut.rows(False), strict=True)
+        for sentence, finished, cut in rows:
+            results[sentence] = (finished + cut)[:n_best]
+    return results

@@ -1,40 +1,54 @@
 """One token at a time: greedy, or drawn from a distribution that may be sharpened or cut first."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from throughtime import config
 from throughtime.data.tokenizer import EOS
+from throughtime.search.rules import Demands, rules
 from throughtime.search.score import Hypothesis
-from throughtime.search.stepper import Batch, Stepper
+from throughtime.search.stepper import Batch, Scores, Stepper
 
-Pick = Callable[[Tensor], Tensor]  # log-probabilities (rows, vocabulary) -> tokens (rows,)
+Pick = Callable[[Scores], Tensor]  # scores -> tokens (sentences, width)
 
 
-def greedy(stepper: Stepper, batch: Batch, choice: config.Greedy) -> list[list[Hypothesis]]:
+def greedy(stepper: Stepper, batch: Batch, choice: config.Greedy, demands: Demands) -> list[list[Hypothesis]]:
     """The most probable token at each step; one hypothesis a row."""
-    return [[found] for found in _extend(stepper, batch, 1, _most_probable, choice.max_length)]
+    return _rollout(stepper, batch, 1, _most_probable, choice, demands)
 
 
-def sample(stepper: Stepper, batch: Batch, choice: config.Sample, random: torch.Generator) -> list[list[Hypothesis]]:
+def _most_probable(scores: Scores) -> Tensor:
+    return scores.values.argmax(dim=-1)
+
+
+def sample(
+    stepper: Stepper, batch: Batch, choice: config.Sample, demands: Demands, random: torch.Generator
+) -> list[list[Hypothesis]]:
     """Ancestral sampling; `samples` hypotheses a row, the most probable first.
 
     `random` lives on the CPU, so that a seed means the same on every device.
     """
 
-    def draw(log_probabilities: Tensor) -> Tensor:
-        kept = keep_top_p(keep_top_k(log_probabilities / choice.temperature, choice.top_k), choice.top_p)
-        return torch.multinomial(torch.softmax(kept, dim=-1).cpu(), 1, generator=random)[:, 0].to(kept.device)
+    def draw(scores: Scores) -> Tensor:
+        kept = cut(scores.log_probabilities() / choice.temperature, choice)
+        drawn = torch.multinomial(torch.softmax(kept, dim=-1).flatten(0, 1).cpu(), 1, generator=random)
+        return drawn.view(kept.shape[:2]).to(kept.device)
 
-    drawn = _extend(stepper, batch, choice.samples, draw, choice.max_length)
-    rows = [drawn[start : start + choice.samples] for start in range(0, len(drawn), choice.samples)]
+    rows = _rollout(stepper, batch, choice.samples, draw, choice, demands)
     return [sorted(row, key=lambda hypothesis: -hypothesis.score) for row in rows]
 
 
+def cut(logits: Tensor, choice: config.Sample) -> Tensor:
+    """All but the tokens that may be drawn become -inf; (..., vocabulary). Each cut sees what the one before left."""
+    logits = keep_top_p(keep_top_k(logits, choice.top_k), choice.top_p)
+    return keep_typical(keep_min_p(logits, choice.min_p), choice.typical)
+
+
 def keep_top_k(logits: Tensor, k: int | None) -> Tensor:
-    """All but the `k` largest of each row become -inf; among equals so many stay that there are `k`."""
+    """The `k` largest of each row stay; among equals so many that there are `k`."""
     if k is None or k >= logits.shape[-1]:
         return logits
     values, places = logits.topk(k, dim=-1)
@@ -43,36 +57,92 @@ def keep_top_k(logits: Tensor, k: int | None) -> Tensor:
 
 def keep_top_p(logits: Tensor, p: float | None) -> Tensor:
     """The nucleus stays (Holtzman et al. 2020): the fewest most probable tokens whose mass is at least `p`."""
-    if p is None:
+    return logits if p is None else _keep_mass(logits, -logits, p)
+
+
+def keep_min_p(logits: Tensor, share: float | None) -> Tensor:
+    """Tokens at least `share` as probable as the most probable one stay (Nguyen et al. 2024)."""
+    if not share:
         return logits
-    values, places = logits.sort(dim=-1, descending=True)
-    mass = torch.softmax(values, dim=-1).cumsum(dim=-1)
-    before = torch.cat([torch.zeros_like(mass[..., :1]), mass[..., :-1]], dim=-1)
-    return torch.full_like(logits, -torch.inf).scatter(-1, places, values.masked_fill(before >= p, -torch.inf))
+    lowest = logits.amax(dim=-1, keepdim=True) + torch.tensor(share).log()
+    return logits.masked_fill(logits < lowest, -torch.inf)
 
 
-def _most_probable(log_probabilities: Tensor) -> Tensor:
-    return log_probabilities.argmax(dim=-1)
+def keep_typical(logits: Tensor, mass: float | None) -> Tensor:
+    """The fewest tokens of this mass whose information is nearest to the entropy stay (Meister et al. 2023)."""
+    if mass is None:
+        return logits
+    information = -torch.log_softmax(logits, dim=-1)
+    entropy = (information.exp().reciprocal() * information).nan_to_num(0.0).sum(dim=-1, keepdim=True)
+    return _keep_mass(logits, (information - entropy).abs(), mass)
+
+
+def _keep_mass(logits: Tensor, order: Tensor, mass: float) -> Tensor:
+    """The first tokens by `order` stay, as few as have `mass` together."""
+    places = order.argsort(dim=-1, stable=True)
+    values = logits.gather(-1, places)
+    sums = torch.softmax(values, dim=-1).cumsum(dim=-1)
+    before = torch.cat([torch.zeros_like(sums[..., :1]), sums[..., :-1]], dim=-1)
+    return torch.full_like(logits, -torch.inf).scatter(-1, places, values.masked_fill(before >= mass, -torch.inf))
+
+
+class _Running(NamedTuple):
+    """The sentences that still run: their places in the batch, (running,); whether each copy is open and its
+    log-probability, (running, copies); its tokens, (running, copies, time), eos behind the first eos."""
+
+    sentences: Tensor
+    open: Tensor
+    log_probability: Tensor
+    tokens: Tensor
 
 
 @torch.no_grad()
-def _extend(stepper: Stepper, batch: Batch, copies: int, pick: Pick, max_length: int) -> list[Hypothesis]:
-    """Extends `copies` of each row until eos or `max_length` tokens, eos included."""
-    tokens, state = stepper.start(batch)
-    rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(copies)
-    tokens, state = tokens[rows], stepper.reorder(state, rows)
-    total = torch.zeros(len(rows), device=tokens.device)
-    open_ = torch.ones_like(total, dtype=torch.bool)
-    history: list[Tensor] = []
-    while open_.any() and len(history) < max_length:
-        log_probabilities, state = stepper.step(tokens, state)
-        tokens = torch.where(open_, pick(log_probabilities), EOS)
-        total += torch.where(open_, log_probabilities.gather(-1, tokens[:, None])[:, 0], 0.0)
-        open_ &= tokens != EOS
-        history.append(tokens)
-    return [
-        _hypothesis(row, found) for row, found in zip(torch.stack(history, dim=1).tolist(), total.tolist(), strict=True)
-    ]
+def _rollout(
+    stepper: Stepper, batch: Batch, copies: int, pick: Pick, choice: config.Limits, demands: Demands
+) -> list[list[Hypothesis]]:
+    """Extends `copies` of each row until eos or `max_length` tokens, eos included; a sentence whose copies have all ended
+    leaves the batch."""
+    allowed = rules(choice, demands)
+    last, state = stepper.start(batch)
+    sentences = torch.arange(len(last), device=last.device)
+    state = stepper.reorder(state, sentences[:, None].expand(-1, copies))
+    last = last[:, None].expand(-1, copies)
+    none = torch.zeros_like(last, dtype=torch.float)
+    running = _Running(sentences, torch.ones_like(last, dtype=torch.bool), none, last[..., None][..., :0])
+    results: list[list[Hypothesis]] = [[] for _ in batch]
+    for length in range(1, choice.max_length + 1):
+        scores, state = stepper.step(last, state)
+        running = _extended(running, allowed(scores, running.tokens, running.sentences), pick)
+        going = running.open.any(dim=1) if length < choice.max_length else torch.zeros_like(running.sentences).bool()
+        places = going.nonzero()[:, 0]
+        if len(places) < len(going):
+            _collect(_of(running, (~going).nonzero()[:, 0]), results)
+            rows = (places * copies)[:, None] + torch.arange(copies, device=places.device)
+            running, state = _of(running, places), stepper.reorder(state, rows, places)
+        if not len(places):
+            break
+        last = running.tokens[..., -1]
+    return results
+
+
+def _extended(running: _Running, scores: Scores, pick: Pick) -> _Running:
+    tokens = torch.where(running.open, pick(scores), EOS)
+    step = (scores.values.gather(2, tokens[..., None]) - scores.normaliser)[..., 0]
+    return running._replace(
+        open=running.open & (tokens != EOS),
+        log_probability=running.log_probability + step.masked_fill(~running.open, 0.0),
+        tokens=torch.cat([running.tokens, tokens[..., None]], dim=2),
+    )
+
+
+def _of(running: _Running, places: Tensor) -> _Running:
+    return _Running(*(part[places] for part in running))
+
+
+def _collect(done: _Running, results: list[list[Hypothesis]]) -> None:
+    rows = zip(done.sentences.tolist(), done.tokens.tolist(), done.log_probability.tolist(), strict=True)
+    for sentence, tokens, totals in rows:
+        results[sentence] = [_hypothesis(*found) for found in zip(tokens, totals, strict=True)]
 
 
 def _hypothesis(row: list[int], log_probability: float) -> Hypothesis:

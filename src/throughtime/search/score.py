@@ -1,8 +1,13 @@
-"""What a hypothesis is worth."""
+"""What a hypothesis is worth, and the most that an open one can still become worth."""
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from throughtime import config
+
+UNSEEN = 1e-6  # the attention that a source token counts with where it got none, so that its logarithm stays finite
 
 
 @dataclass(frozen=True)
@@ -20,15 +25,42 @@ class Hypothesis:
     finished: bool
 
 
-def normalise(log_probability: Tensor, length: int, alpha: float) -> Tensor:
-    """log p / length^alpha: 0 is none, 1 the mean over tokens (Boulanger-Lewandowski et al. 2013)."""
-    return log_probability / length**alpha
+class Score:
+    """s(Y, X) = log p(Y | X) / n(|Y|) + reward |Y| + coverage cp(X, Y); |Y| counts eos.
 
-
-def best_possible(log_probability: Tensor, longest: int, alpha: float) -> Tensor:
-    """The highest score that any continuation of an open hypothesis can still reach.
-
-    A continuation's log-probability is at most the present one, which is at most 0, and length^alpha grows with length
-    where alpha >= 0. So the bound is the present log-probability over the largest divisor there is.
+    n(T) is 1 (`none`), T^alpha (`length`; with alpha 1 the mean over tokens, Boulanger-Lewandowski et al. 2013) or
+    ((5 + T) / 6)^alpha (`gnmt`; Wu et al. 2016, equation 14). The reward of a token is that of He et al. 2016. cp sums
+    log(min(the attention that a source token got in all steps, 1)) over the source (Wu et al. 2016, equation 14).
     """
-    return log_probability / longest**alpha
+
+    def __init__(self, choice: config.Beam):
+        self._choice = choice
+
+    def __call__(self, log_probability: Tensor, length: Tensor, covered: Tensor | None = None) -> Tensor:
+        """The score, of the shape that the first two broadcast to; `covered`: (..., source time), the attention so far,
+        1 at padding."""
+        score = log_probability / self._divisor(length) + self._choice.reward * length
+        if covered is None or not self._choice.coverage:
+            return score
+        return score + self._choice.coverage * covered.clamp(UNSEEN, 1).log().sum(dim=-1)
+
+    def _divisor(self, length: Tensor) -> Tensor:
+        match self._choice.normalisation:
+            case "length":
+                return length.float() ** self._choice.alpha
+            case "gnmt":
+                return ((5 + length.float()) / 6) ** self._choice.alpha
+            case _:
+                return torch.ones_like(length, dtype=torch.float)
+
+    def hope(self, log_probability: Tensor, length: int) -> Tensor:
+        """A bound that no continuation of an open hypothesis of `length` tokens exceeds; (sentences,) -> (sentences,).
+
+        A further token's log-probability is at most 0, and so is cp. What a continuation of T tokens scores is therefore
+        at most log p / n(T) + reward T with the log p of now, and any T that is left, from the next length (or
+        `min_length`) to `max_length`, may be the best: the longest where the reward is not negative, as log p / n(T)
+        only rises, and any otherwise. So it is the largest of all.
+        """
+        first = min(max(length + 1, self._choice.min_length), self._choice.max_length)
+        lengths = torch.arange(first, self._choice.max_length + 1, device=log_probability.device)
+        return self(log_probability[:, None], lengths).amax(dim=1)

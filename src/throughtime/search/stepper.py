@@ -1,7 +1,7 @@
-"""What a search needs to know of a model: how to start and how to take one step for many rows at once."""
+"""What a search needs to know of a model: how to start and how to take one step for many hypotheses at once."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,30 +14,49 @@ from throughtime.nn.state import State, select_rows
 Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or prompts
 
 
+class Scores(NamedTuple):
+    """What may come next, not yet normalised: log p = values - normaliser.
+
+    `values`: (sentences, width, vocabulary); `normaliser`: (sentences, width, 1); `attention`: (sentences, width, source
+    time), where the step looked, or None. Whoever needs but a few of the log-probabilities spares the others.
+    """
+
+    values: Tensor
+    normaliser: Tensor
+    attention: Tensor | None = None
+
+    def log_probabilities(self) -> Tensor:
+        """(sentences, width, vocabulary), none above 0 but for rounding."""
+        return self.values - self.normaliser
+
+    @staticmethod
+    def of(log_probabilities: Tensor, attention: Tensor | None = None) -> "Scores":
+        """Scores that are normalised already."""
+        return Scores(log_probabilities, torch.zeros_like(log_probabilities[..., :1]), attention)
+
+
 class Stepper(Protocol):
-    """Rows of hypotheses, each with the state behind its last token."""
+    """Sentences, each with `width` hypotheses side by side, and the state behind the last token of each."""
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
-        """The first input token of each row, (rows,), and the state in front of it."""
+        """The first input token of each sentence, (sentences,), and the state in front of it; the width is 1."""
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """(rows,) -> log-probabilities of the next token (rows, vocabulary) and the next state."""
+    def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
+        """(sentences, width) -> the scores of the next token, and the next state."""
 
-    def reorder(self, state: State, rows: Tensor) -> State:
-        """The state of the given rows, in that order."""
+    def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
+        """The state of other hypotheses. `rows`: (sentences, width), what each is made of, counted through all sentences
+        of the state; `sentences`: the places of those that go on, None where all do."""
 
 
 class _ModelStepper:
-    """What both models share: states are trees of rows, pad and bos are never produced."""
-
-    def reorder(self, state: State, rows: Tensor) -> State:
-        return select_rows(state, rows)
+    """What both models share: pad and bos are never produced."""
 
     @staticmethod
-    def _log_probabilities(logits: Tensor) -> Tensor:
-        found = torch.log_softmax(logits[:, -1].float(), dim=-1)
-        found[:, [PAD, BOS]] = -torch.inf
-        return found
+    def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
+        normaliser = logits.logsumexp(dim=-1, keepdim=True)
+        logits[..., [PAD, BOS]] = -torch.inf
+        return Scores(logits, normaliser, attention)
 
 
 class LanguageModelStepper(_ModelStepper):
@@ -52,13 +71,16 @@ class LanguageModelStepper(_ModelStepper):
         last = torch.tensor([tokens[-1] for tokens in read], device=self._device)
         return last, self._model.read(pad(read).to(self._device), lengths)
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, state = self._model(tokens[:, None], state)
-        return self._log_probabilities(logits), state
+    def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
+        logits, state = self._model(tokens.reshape(-1, 1), state)
+        return self._scores(logits.view(*tokens.shape, -1)), state
+
+    def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
+        return select_rows(state, rows.flatten())
 
 
 class EncoderDecoderStepper(_ModelStepper):
-    """Decodes sources; a source is read with eos behind it."""
+    """Decodes sources; a source is read with eos behind it, and kept once for all of a sentence's hypotheses."""
 
     def __init__(self, model: EncoderDecoder):
         self._model, self._device = model, next(model.parameters()).device
@@ -68,9 +90,14 @@ class EncoderDecoderStepper(_ModelStepper):
         lengths = torch.tensor([len(source) for source in sources], device=self._device)
         return torch.full_like(lengths, BOS), self._model.start(pad(sources).to(self._device), lengths)
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, state = self._model.step(tokens[:, None], state)
-        return self._log_probabilities(logits), state
+    def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
+        logits, state = self._model.step(tokens.reshape(-1, 1), state)
+        attention = state.attention.view(*tokens.shape, -1) if state.attention.shape[-1] else None
+        return self._scores(logits.view(*tokens.shape, -1), attention), state
+
+    def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
+        source = state.source if sentences is None else select_rows(state.source, sentences)
+        return select_rows(state._replace(source=()), rows.flatten())._replace(source=source)
 
 
 def stepper_of(model: Any) -> Stepper:

@@ -1,0 +1,72 @@
+"""The best extensions of a sentence's hypotheses by one token, found without looking at each one twice."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from throughtime.data.tokenizer import EOS
+from throughtime.search.stepper import Scores
+
+BLOCK = 64  # tokens whose maximum is looked at before any of them
+
+
+class Extensions(NamedTuple):
+    """Hypotheses with one more token: `parents`, places among the sentence's hypotheses, `tokens`, and
+    `log_probability` of the whole; each (sentences, found). -inf marks one that is none."""
+
+    parents: Tensor
+    tokens: Tensor
+    log_probability: Tensor
+
+    def at(self, places: Tensor) -> "Extensions":
+        """Some of them, `places` (sentences, chosen)."""
+        return Extensions(*(column.gather(1, places) for column in self))
+
+    @staticmethod
+    def side_by_side(parts: "list[Extensions]") -> "Extensions":
+        """The extensions of all parts."""
+        return Extensions(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
+
+
+def best_extensions(scores: Scores, log_probability: Tensor, count: int, handicap: Tensor | None = None) -> Extensions:
+    """The `count` most probable extensions of each sentence, or all, best first.
+
+    `log_probability`: (sentences, width), of the hypotheses so far; `handicap`: (sentences, vocabulary), added to the
+    tokens' log-probabilities for the choice alone.
+    """
+    values = scores.values if handicap is None else scores.values + handicap[:, None]
+    offsets = log_probability[..., None] - scores.normaliser
+    places = _places_of_largest(values, offsets, min(count, values[0].numel()))
+    vocabulary = values.shape[2]
+    parents = places // vocabulary
+    value, normaliser = scores.values.flatten(1).gather(1, places), scores.normaliser[..., 0].gather(1, parents)
+    step = (value - normaliser).clamp(max=0)  # of rounding, which would break the proof that a total only falls
+    return Extensions(parents, places % vocabulary, log_probability.gather(1, parents) + step)
+
+
+def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
+    """The places of the largest of values + offsets, (sentences, width, vocabulary) + (sentences, width, 1), flat.
+
+    The `count` largest lie in the `count` blocks with the largest maxima, so that nothing else is sorted.
+    """
+    sentences, width, vocabulary = values.shape
+    blocks = vocabulary // BLOCK
+    if width * blocks <= 2 * count:
+        return (values + offsets).flatten(1).topk(count).indices
+    whole = values[..., : blocks * BLOCK].unflatten(2, (blocks, BLOCK))
+    chosen = (whole.amax(dim=3) + offsets).flatten(1).topk(count).indices
+    starts = chosen // blocks * vocabulary + chosen % blocks * BLOCK
+    inside = (starts[..., None] + torch.arange(BLOCK, device=values.device)).flatten(1)
+    behind = torch.arange(width * vocabulary, device=values.device).view(width, vocabulary)[:, blocks * BLOCK :]
+    places = torch.cat([inside, behind.flatten().expand(sentences, -1)], dim=1)
+    found = values.flatten(1).gather(1, places) + offsets.flatten(1).gather(1, places // vocabulary)
+    return places.gather(1, found.topk(count).indices)
+
+
+def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
+    """Those that end in eos among the best `size`, the others of these at -inf; and the best `width` that do not end."""
+    ends = found.tokens == EOS
+    best = Extensions(*(column[:, :size] for column in found))
+    ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))
+    return ended, found.at(ends.long().argsort(dim=1, stable=True)[:, :width])

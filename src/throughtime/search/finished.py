@@ -1,0 +1,66 @@
+"""The finished hypotheses of each sentence, kept with their own length apart from the open ones."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from throughtime.data.tokenizer import PAD
+from throughtime.search.score import Hypothesis
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Hypotheses of each sentence, best first; -inf scores mark empty places.
+
+    `score`, `log_probability`, `length`: (sentences, places); `tokens`: (sentences, places, time), eos included.
+    """
+
+    score: Tensor
+    log_probability: Tensor
+    length: Tensor
+    tokens: Tensor
+
+    @staticmethod
+    def none(sentences: int, places: int, device: torch.device) -> "Ranked":
+        """Empty places only."""
+        empty = torch.full((sentences, places), -torch.inf, device=device)
+        length = torch.zeros(sentences, places, dtype=torch.long, device=device)
+        return Ranked(empty, empty, length, length[..., None][..., :0])
+
+    def merged(self, other: "Ranked") -> "Ranked":
+        """The best of both, in as many places as there are here."""
+        score, best = torch.cat([self.score, other.score], dim=1).sort(dim=1, descending=True, stable=True)
+        places = self.score.shape[1]
+        best, width = best[:, :places], max(self.tokens.shape[2], other.tokens.shape[2])
+        tokens = torch.cat([_widened(self.tokens, width), _widened(other.tokens, width)], dim=1)
+        log_probability = torch.cat([self.log_probability, other.log_probability], dim=1).gather(1, best)
+        length = torch.cat([self.length, other.length], dim=1).gather(1, best)
+        return Ranked(score[:, :places], log_probability, length, at(tokens, best))
+
+    def of(self, sentences: Tensor) -> "Ranked":
+        """The hypotheses of some sentences."""
+        columns = (self.score, self.log_probability, self.length, self.tokens)
+        return Ranked(*(column[sentences] for column in columns))
+
+    def rows(self, finished: bool) -> list[list[Hypothesis]]:
+        """Each sentence's hypotheses as plain data."""
+        columns = (self.tokens, self.log_probability, self.score, self.length)
+        sentences = zip(*(column.tolist() for column in columns), strict=True)
+        return [
+            [
+                Hypothesis(tokens[: length - finished], total, score, length, finished)
+                for tokens, total, score, length in zip(*sentence, strict=True)
+                if score > -torch.inf
+            ]
+            for sentence in sentences
+        ]
+
+
+def at(tokens: Tensor, places: Tensor) -> Tensor:
+    """tokens (sentences, from, time), places (sentences, to) -> (sentences, to, time)."""
+    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def _widened(tokens: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(tokens, (0, width - tokens.shape[2]), value=PAD)

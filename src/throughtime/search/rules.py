@@ -1,0 +1,138 @@
+"""What may come next, whatever its probability: each rule takes scores and gives them back with tokens ruled out.
+
+A rule sees the open hypotheses: `tokens` (sentences, width, time) and `sentences`, their places in the batch. It may
+write into the scores, which are the step's own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from throughtime import config
+from throughtime.data.batch import pad
+from throughtime.data.tokenizer import EOS
+from throughtime.search.stepper import Scores
+
+Rule = Callable[[Scores, Tensor, Tensor], Scores]
+FREE = -1  # in a table of prefixes: nothing is forced here
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What is asked of the hypotheses of a batch, as token ids: for each sentence a `prefix` that they begin with and the
+    `phrases` that they contain; for all of them, phrases that are `banned`. What is forced is never banned."""
+
+    prefixes: Sequence[Sequence[int]] = ()
+    phrases: Sequence[Sequence[Sequence[int]]] = ()
+    banned: Sequence[Sequence[int]] = ()
+
+    def of(self, places: Sequence[int]) -> "Demands":
+        """What is asked of some of the sentences."""
+        prefixes, phrases = (
+            [rows[place] for place in places] if rows else () for rows in (self.prefixes, self.phrases)
+        )
+        return Demands(prefixes, phrases, self.banned)  # type: ignore[arg-type]
+
+
+def banned(choice: config.Limits, encode: Callable[[str], list[int]]) -> list[list[int]]:
+    """The texts of `search.banned` as token ids, alone and behind a space, as the tokenizer writes them."""
+    ways = [encode(f"{space}{text}") for text in choice.banned for space in ("", " ")]
+    return [ids for place, ids in enumerate(ways) if ids and ids not in ways[:place]]
+
+
+def rules(choice: config.Limits, demands: Demands) -> Rule:
+    """All rules of a search in one."""
+    bans: list[Rule] = [without(phrase) for phrase in demands.banned]
+    bans += [at_least(choice.min_length)] if choice.min_length > 1 else []
+    bans += [without_repeated(choice.block_ngrams)] if choice.block_ngrams else []
+    penalty: list[Rule] = [penalised(choice.repetition)] if choice.repetition != 1 else []
+    everything = _all([*penalty, *bans])
+    return prefixed(demands.prefixes, everything) if any(demands.prefixes) else everything
+
+
+def _all(parts: Sequence[Rule]) -> Rule:
+    """One rule after the other; a hypothesis that nothing is left to follow may end."""
+
+    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        if not parts:
+            return scores
+        end = scores.values[..., EOS].clone()
+        for part in parts:
+            scores = part(scores, tokens, sentences)
+        stuck = scores.values.amax(dim=2) == -torch.inf
+        scores.values[..., EOS] = torch.where(stuck, end, scores.values[..., EOS])
+        return scores
+
+    return rule
+
+
+def at_least(length: int) -> Rule:
+    """No hypothesis ends before it has `length` tokens, eos included."""
+
+    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        if tokens.shape[2] + 1 < length:
+            scores.values[..., EOS] = -torch.inf
+        return scores
+
+    return rule
+
+
+def without(phrase: Sequence[int]) -> Rule:
+    """The phrase never comes."""
+    *before, last = phrase
+    known = torch.tensor(before)
+
+    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        if tokens.shape[2] < len(before):
+            return scores
+        behind = tokens[..., tokens.shape[2] - len(before) :] == known.to(tokens.device)
+        scores.values[..., last].masked_fill_(behind.all(dim=2), -torch.inf)
+        return scores
+
+    return rule
+
+
+def without_repeated(n: int) -> Rule:
+    """No `n` tokens in a row come twice (Paulus et al. 2018)."""
+
+    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        if tokens.shape[2] < n:
+            return scores
+        windows = tokens.unfold(2, n, 1)
+        again = (windows[..., :-1] == tokens[..., None, tokens.shape[2] - n + 1 :]).all(dim=3)
+        ban = torch.where(again, -torch.inf, torch.inf).to(scores.values.dtype)
+        scores.values.scatter_reduce_(2, windows[..., -1], ban, "amin")
+        return scores
+
+    return rule
+
+
+def penalised(factor: float) -> Rule:
+    """The log-probability of a token that has come already is multiplied by `factor` (Keskar et al. 2019, section 4.1, on
+    log-probabilities, whose sign is known, instead of logits). The scores found are the penalised ones."""
+
+    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        seen = scores.values.gather(2, tokens)
+        scores.values.scatter_(2, tokens, factor * (seen - scores.normaliser) + scores.normaliser)
+        return scores
+
+    return rule
+
+
+def prefixed(prefixes: Sequence[Sequence[int]], rule: Rule) -> Rule:
+    """The tokens of each sentence's prefix come first, and `rule` governs what is free."""
+    table = pad([list(prefix) for prefix in prefixes], FREE)
+
+    def both(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+        if tokens.shape[2] >= table.shape[1]:
+            return rule(scores, tokens, sentences)
+        forced = table.to(tokens.device)[sentences, tokens.shape[2]]
+        at = forced.clamp(min=0)[:, None, None].expand(*tokens.shape[:2], 1)
+        kept = scores.values.gather(2, at)
+        free = rule(scores, tokens, sentences)
+        only = torch.full_like(free.values, -torch.inf).scatter_(2, at, kept)
+        return free._replace(values=torch.where((forced == FREE)[:, None, None], free.values, only))
+
+    return both
