@@ -11,9 +11,9 @@ PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
-    ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks"],
+    ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention"],
-    ["nn.engines.masks", "nn.engines.graphs", "nn.engines.products"],
+    ["nn.engines.masks", "nn.engines.graphs"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
     ["nn.engines.fused"],
     ["nn.recurrence"],
