@@ -98,11 +98,12 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
     sentences: Count
+    question: Literal["first", "last"]
     train: Count
     validation: Count
     test: Count
@@ -207,10 +208,13 @@ Tokenizer = PlainTokenizer | LearnedTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns of a text stream and the share of them that begins anew at a chunk of training, so that the model stays at
-    home with a fresh state; or tokens (padding included) of a bucket of pairs."""
+    """Columns of a text stream, where they begin, whether the state goes on from document to document, and the share of
+    columns that begins anew at a chunk of training, so that the model stays at home with a fresh state; or tokens (padding
+    included) of a bucket of pairs."""
 
     columns: Count
+    offset: bool
+    documents: Literal["carry", "reset"]
     restarts: Share
     tokens: Count
     longest: Count
@@ -505,7 +509,37 @@ class FixedChunks:
     chunk: Count
 
 
-Tbptt = FullBptt | FixedChunks
+@dataclass(frozen=True)
+class JitteredChunks:
+    """Chunks of random length around `chunk`, the learning rate in proportion (Merity et al. 2017, section 5)."""
+
+    name: Literal["jittered"]
+    chunk: Annotated[int, Range(at_least=5)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every `stride` steps the loss of these, its gradient through `window` steps (Williams and Peng 1990)."""
+
+    name: Literal["windows"]
+    stride: Count
+    window: Count
+
+    def __post_init__(self) -> None:
+        if self.window < self.stride:
+            raise wrong("tbptt.window", self.window, f"a number of at least tbptt.stride={self.stride}")
+
+
+@dataclass(frozen=True)
+class CheckpointedBptt:
+    """Gradients through the whole sequence, of which only the states every `chunk` steps are kept and the rest is computed
+    once more; null is the square root of the length (Chen et al. 2016)."""
+
+    name: Literal["checkpointed"]
+    chunk: Count | None
+
+
+Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
 
 
 @dataclass(frozen=True)
@@ -619,6 +653,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+
+    best: Count
+    last: Count
+
+
+@dataclass(frozen=True)
 class Trainer:
     """How long, on what, how often."""
 
@@ -626,11 +668,13 @@ class Trainer:
     steps: Count | None
     minutes: Positive | None
     validate_every: Count | None
+    accumulate: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
+    keep: Keep
 
 
 # search ----------------------------------------------------------------------------------------------------------
@@ -803,7 +847,8 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
+    combine: Literal["average"] | None
     input: str | list[str]
     output: str
     format: Literal["auto", "text", "jsonl"]
@@ -822,8 +867,8 @@ class DecodeConfig:
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
-            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        if not self.checkpoint:
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
         _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
 
@@ -844,6 +889,7 @@ def widths(model: Model) -> list[int]:
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
 
 
+<<<<<<< HEAD
 def reading_cell(config: "TrainConfig") -> Cell:
     """The encoder's cell."""
     return config.encoder.cell or config.cell if isinstance(config.encoder, RecurrentEncoder) else config.cell
@@ -870,6 +916,8 @@ def chunk_of(tbptt: Tbptt) -> int | None:
     return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
 
 
+=======
+>>>>>>> main
 def reads_text(data: Data) -> bool:
     """Whether the corpus is running text (for a language model) rather than pairs."""
     return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)
@@ -891,10 +939,24 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
     _refuse_unusable_stack(model, config.cell)
+<<<<<<< HEAD
     if isinstance(model, EncoderDecoderShape):
         _refuse_contradictory_translation(config, model)
     elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
         raise _untieable(model, width)
+=======
+    width = output_width(config.cell, widths(model)[-1])
+    if model.tied and model.embedding != width:
+        raise wrong(
+            "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
+        )
+    if isinstance(model, EncoderDecoderShape) and not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
+    if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
+        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
+    if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):
+        _refuse_unbridged_context(config.context)
+>>>>>>> main
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":

@@ -15,6 +15,7 @@ def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple
 
     logits (batch, time, vocabulary), targets (batch, time).
     """
+<<<<<<< HEAD
     flat = targets.flatten()
     chances = F.log_softmax(logits.flatten(0, 1), dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     total, counted = F.nll_loss(chances, flat, ignore_index=IGNORED, reduction="sum"), flat != IGNORED
@@ -22,12 +23,22 @@ def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple
         return total, total, counted.sum()
     evenly = -chances.mean(dim=-1)[counted].sum()
     return total, (1 - smoothing) * total + smoothing * evenly, counted.sum()
+=======
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total, (targets != IGNORED).sum()
+>>>>>>> main
 
 
-def per_token(total: Tensor, count: Tensor) -> Tensor:
-    """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens of all ranks."""
+def of_all_ranks(count: Tensor) -> Tensor:
+    """The sum of a count over all ranks."""
     if not together():
-        return total / count
+        return count
     everywhere = count.clone()
     dist.all_reduce(everywhere)
-    return total * dist.get_world_size() / everywhere
+    return everywhere
+
+
+def per_token(total: Tensor, everywhere: Tensor) -> Tensor:
+    """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens `everywhere`."""
+    return total * (dist.get_world_size() if together() else 1) / everywhere
