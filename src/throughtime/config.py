@@ -889,7 +889,6 @@ def widths(model: Model) -> list[int]:
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
 
 
-<<<<<<< HEAD
 def reading_cell(config: "TrainConfig") -> Cell:
     """The encoder's cell."""
     return config.encoder.cell or config.cell if isinstance(config.encoder, RecurrentEncoder) else config.cell
@@ -911,13 +910,6 @@ def memory_width(config: "TrainConfig") -> int:
     return sum(layers) if config.encoder.layers == "concat" else layers[-1]
 
 
-def chunk_of(tbptt: Tbptt) -> int | None:
-    """Steps between two cuts of the gradient; None where it is never cut."""
-    return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
-
-
-=======
->>>>>>> main
 def reads_text(data: Data) -> bool:
     """Whether the corpus is running text (for a language model) rather than pairs."""
     return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)
@@ -934,29 +926,17 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
+    if isinstance(model, LanguageModelShape) and config.loss.label_smoothing:
+        raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
     _refuse_unusable_stack(model, config.cell)
-<<<<<<< HEAD
     if isinstance(model, EncoderDecoderShape):
         _refuse_contradictory_translation(config, model)
     elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
         raise _untieable(model, width)
-=======
-    width = output_width(config.cell, widths(model)[-1])
-    if model.tied and model.embedding != width:
-        raise wrong(
-            "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
-        )
-    if isinstance(model, EncoderDecoderShape) and not isinstance(config.tbptt, FullBptt | FixedChunks):
-        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
-    if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
-        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
-    if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):
-        _refuse_unbridged_context(config.context)
->>>>>>> main
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -1001,6 +981,8 @@ def _untieable(model: Model, width: int) -> Mistake:
 
 def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
     width, context = output_width(config.cell, model.hidden), config.context
+    if not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
     if not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     for hidden in reading_widths(config):
