@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from throughtime.data.tokenizer import EOS
-from throughtime.search.stepper import Scores
 
 BLOCK = 64  # tokens whose maximum is looked at before any of them
 
@@ -29,20 +28,16 @@ class Extensions(NamedTuple):
         return Extensions(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
 
 
-def best_extensions(scores: Scores, log_probability: Tensor, count: int, handicap: Tensor | None = None) -> Extensions:
+def best_extensions(steps: Tensor, totals: Tensor, count: int, handicap: Tensor | None = None) -> Extensions:
     """The `count` most probable extensions of each sentence, or all, best first.
 
-    `log_probability`: (sentences, width), of the hypotheses so far; `handicap`: (sentences, vocabulary), added to the
-    tokens' log-probabilities for the choice alone.
+    `steps`: (sentences, width, vocabulary), the tokens' log-probabilities; `totals`: (sentences, width), those of the
+    hypotheses so far; `handicap`: (sentences, vocabulary), added to the tokens' for the choice alone.
     """
-    values = scores.values if handicap is None else scores.values + handicap[:, None]
-    offsets = log_probability[..., None] - scores.normaliser
-    places = _places_of_largest(values, offsets, min(count, values[0].numel()))
-    vocabulary = values.shape[2]
-    parents = places // vocabulary
-    value, normaliser = scores.values.flatten(1).gather(1, places), scores.normaliser[..., 0].gather(1, parents)
-    step = (value - normaliser).clamp(max=0)  # of rounding, which would break the proof that a total only falls
-    return Extensions(parents, places % vocabulary, log_probability.gather(1, parents) + step)
+    values = steps if handicap is None else steps + handicap[:, None]
+    places = _places_of_largest(values, totals[..., None], min(count, values[0].numel()))
+    parents = places // steps.shape[2]
+    return Extensions(parents, places % steps.shape[2], totals.gather(1, parents) + steps.flatten(1).gather(1, places))
 
 
 def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:

@@ -33,7 +33,7 @@ def force(stepper: Stepper, batch: Batch, targets: Sequence[Sequence[int]]) -> l
     steps, attention, last = [], [], first[:, None]
     for token in tokens.split(1, dim=1):
         scores, state = stepper.step(last, state)
-        steps.append(scores.values.gather(2, token[..., None])[..., 0] - scores.normaliser[..., 0])
+        steps.append(scores.log_probabilities.gather(2, token[..., None])[..., 0])
         attention.append(scores.attention)
         last = token
     found = torch.cat(steps, dim=1).tolist() if steps else [[] for _ in targets]

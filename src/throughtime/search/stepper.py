@@ -17,24 +17,11 @@ Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or pr
 
 
 class Scores(NamedTuple):
-    """What may come next, not yet normalised: log p = values - normaliser.
+    """What may come next: `log_probabilities` (sentences, width, vocabulary), none above 0, and `attention` (sentences,
+    width, source time), where the step looked, 1 at padding, or None."""
 
-    `values`: (sentences, width, vocabulary); `normaliser`: (sentences, width, 1); `attention`: (sentences, width, source
-    time), where the step looked, 1 at padding, or None. Whoever needs but a few of the log-probabilities spares the others.
-    """
-
-    values: Tensor
-    normaliser: Tensor
+    log_probabilities: Tensor
     attention: Tensor | None = None
-
-    def log_probabilities(self) -> Tensor:
-        """(sentences, width, vocabulary), none above 0 but for rounding."""
-        return self.values - self.normaliser
-
-    @staticmethod
-    def of(log_probabilities: Tensor, attention: Tensor | None = None) -> "Scores":
-        """Scores that are normalised already."""
-        return Scores(log_probabilities, torch.zeros_like(log_probabilities[..., :1]), attention)
 
 
 class Stepper(Protocol):
@@ -56,9 +43,9 @@ class _ModelStepper:
 
     @staticmethod
     def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
-        normaliser = logits.logsumexp(dim=-1, keepdim=True)
-        logits[..., [PAD, BOS]] = -torch.inf
-        return Scores(logits, normaliser, attention)
+        found = torch.log_softmax(logits.float(), dim=-1)
+        found[..., [PAD, BOS]] = -torch.inf
+        return Scores(found, attention)
 
 
 class LanguageModelStepper(_ModelStepper):
