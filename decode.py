@@ -16,7 +16,10 @@ def main(values: DictConfig) -> None:
     from throughtime.run.decoding import decode
 
     with compose.one_sentence():
-        decode(check(compose.settings(values), DecodeConfig))
+        try:
+            decode(check(compose.settings(values), DecodeConfig))
+        except KeyboardInterrupt:
+            sys.exit(130)  # as shells say it of what Ctrl-C ended
 
 
 if __name__ == "__main__":

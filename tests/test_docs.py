@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import FEW_NUMBERS, ROOT, STORY, TINY
 from throughtime import compose, config
+from throughtime.data import stdlib
 from throughtime.run import decoding, training
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,6 +67,7 @@ def test_command_runs(
     page: str, command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setattr(stdlib, "LIBRARY", stdlib.LIBRARY / "asyncio")
     _, program, *arguments = shlex.split(command.partition("<")[0])
     overrides = first_job(compose.continued(arguments) if program == "train.py" else arguments)
     if {"--help", "--cfg"} & set(arguments) or any(text.startswith(("hydra", "data=hf")) for text in overrides):

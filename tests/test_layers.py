@@ -10,10 +10,10 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole"],
-    ["data.tokenizer", "data.files", "data.generated", "data.hub", "nn.state"],
-    ["data.corpus", "data.batch", "search.score", "train.ranks"],
-    ["nn.cells", "nn.dropout", "nn.attention"],
-    ["nn.engines.masks", "nn.engines.graphs", "nn.engines.products"],
+    ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
+    ["data.corpus", "data.batch", "search.score", "train.ranks", "nn.products"],
+    ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
+    ["nn.engines.masks", "nn.engines.graphs"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
     ["nn.engines.fused"],
     ["nn.recurrence"],
@@ -40,6 +40,11 @@ LAYERS = [
     ["run.record"],
     ["run.launch", "run.sweep"],
     ["run.report"],
+    ["run.decode.sources"],
+    ["run.decode.reading"],
+    ["run.decode.questions", "run.decode.answers"],
+    ["run.decode.decoder", "run.decode.output", "run.decode.scores"],
+    ["run.decode.workers"],
     ["run.decoding", "run.training"],
     ["run.worker"],
     ["compose"],
@@ -79,7 +84,7 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if layer_of(module_of(pa
 
 
 def test_every_module_has_a_layer() -> None:
-    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run"}
+    packages = {"__init__", "data", "nn", "nn.engines", "train", "callbacks", "run", "run.decode"}
     assert {module_of(path) for path in PACKAGE.rglob("*.py")} - {module_of(path) for path in FILES} <= packages
 
 

@@ -101,6 +101,7 @@ class Decodable:
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
+    metrics: config.Metrics
 
 
 def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
@@ -122,7 +123,7 @@ def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
             if name.startswith("model.")
         }
     )
-    return Decodable(built.eval(), tokenizers)
+    return Decodable(built.eval(), tokenizers, settings.metrics)
 
 
 def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:

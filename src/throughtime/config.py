@@ -73,6 +73,10 @@ Share = Annotated[float, Range(at_least=0, at_most=1)]
 Rate = Annotated[float, Range(at_least=0, at_most=0.95)]
 Mass = Annotated[float, Range(above=0, at_most=1)]
 Temperature = Annotated[float, Range(above=0, at_most=100)]
+Score = Literal[
+    "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
+    "token_bleu",
+]  # fmt: skip
 
 
 # data ------------------------------------------------------------------------------------------------------------
@@ -90,6 +94,29 @@ class NumberWords:
     train: Count
     validation: Count
     test: Count
+
+
+@dataclass(frozen=True)
+class Stories:
+    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+
+    name: Literal["stories"]
+    kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
+    sentences: Count
+    train: Count
+    validation: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class StdlibPairs:
+    """Pairs out of this Python's standard library, neither side of more than `longest` characters: what follows a
+    docstring's first paragraph and that paragraph, that paragraph and the function, or a name and that paragraph."""
+
+    name: Literal["stdlib_summaries", "stdlib_functions", "stdlib_topics"]
+    longest: Count
+    validation_share: Share
+    test_share: Share
 
 
 @dataclass(frozen=True)
@@ -129,6 +156,7 @@ class PairFiles:
     test_target_path: str | None
     source_field: str | int
     target_field: str | int
+    unique: bool
     validation_share: Share
     test_share: Share
 
@@ -151,7 +179,7 @@ class HubDataset:
     streaming: bool
 
 
-Data = NumberWords | StdlibDocs | TextFiles | PairFiles | HubDataset
+Data = NumberWords | Stories | StdlibPairs | StdlibDocs | TextFiles | PairFiles | HubDataset
 
 
 @dataclass(frozen=True)
@@ -505,9 +533,7 @@ class Clip:
 class EarlyStopping:
     """Stop after `patience` validations without a better `monitor`; null never stops early."""
 
-    monitor: (
-        Literal["loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate"] | None
-    )
+    monitor: Literal["loss", "perplexity", "bits_per_character", Score] | None
     patience: Count | None
 
 
@@ -610,6 +636,13 @@ Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """What decoded texts are measured by against their references (`train/quality.py`)."""
+
+    scores: list[Score]
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What the decoding callback shows at each validation."""
 
@@ -670,6 +703,7 @@ class TrainConfig:
     search: Search
     sampling: Sample
     evaluation: Evaluation
+    metrics: Metrics
     decoding: Decoding
     log_every: Count
     tracking: Tracking
@@ -687,21 +721,39 @@ class DecodeConfig:
     """All of `python decode.py`."""
 
     checkpoint: str | None
-    input: str
+    input: str | list[str]
     output: str
-    references: str | None
     format: Literal["auto", "text", "jsonl"]
+    resume: bool
+    references: str | list[str] | None
+    baseline: str | None
+    bootstrap: Natural
     allow_code: str | None
     search: Search
     batch: Count
+    read_ahead: Count
+    longest: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Count
     seed: Seed
     outputs: str
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
             raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
+
+
+def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
+    if not config.input or (isinstance(config.input, list) and len(config.input) > 1 and "-" in config.input):
+        raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
+    if config.resume and config.output == "-":
+        raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
+    if config.baseline is not None and config.references is None:
+        raise wrong("baseline", config.baseline, "null without references=")
+    if config.baseline is not None and config.bootstrap < 2:
+        raise wrong("bootstrap", config.bootstrap, "at least 2 with baseline=")
 
 
 def widths(model: Model) -> list[int]:
@@ -790,10 +842,11 @@ def _refuse_unbridged_context(context: Context) -> None:
 def _refuse_unknown_monitor(config: TrainConfig) -> None:
     monitor = config.trainer.early_stopping.monitor
     of_text = {"loss", "perplexity", "bits_per_character"}
-    of_pairs = {"loss", "perplexity", "exact_match", "bleu", "chrf", "token_error_rate"}
-    known = of_text if reads_text(config.data) else of_pairs
+    of_pairs = {"loss", "perplexity", *config.metrics.scores}
+    known = sorted(of_text if reads_text(config.data) else of_pairs)
     if monitor is not None and monitor not in known:
-        raise wrong("trainer.early_stopping.monitor", monitor, f"with model={config.model.name} {_or(sorted(known))}")
+        where = f"model={config.model.name}" if reads_text(config.data) else "these metrics.scores"
+        raise wrong("trainer.early_stopping.monitor", monitor, f"with {where} {_or(known)}{nearest(monitor, known)}")
 
 
 def _refuse_contradictory_search(setting: str, search: Search) -> None:
@@ -812,6 +865,10 @@ def _refuse_contradictory_data(data: Data) -> None:
             raise wrong("data.largest", data.largest, f"large enough for {asked} numbers from {data.smallest} up")
         if data.source_language == data.target_language:
             raise wrong("data.target_language", data.target_language, "a language other than data.source_language")
+        return
+    if isinstance(data, Stories):
+        if not data.kinds:
+            raise wrong("data.kinds", data.kinds, "a list of at least one kind")
         return
     if data.validation_share + data.test_share >= 1:
         raise wrong(

@@ -50,7 +50,8 @@ def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     numbers = ["data=number_words", *FEW_NUMBERS] + (["tokenizer.vocabulary=280"] if choice == "tokenizer=bpe" else [])
     folder = train(choice, *numbers)
     summary = check_record(folder)
-    assert {"val/bleu", "val/chrf", "val/exact_match", "val/token_error_rate", "test/bleu"} <= set(summary)
+    scores = yaml.safe_load((folder / "config.yaml").read_text())["metrics"]["scores"]
+    assert {f"{split}/{score}" for split in ("val", "test") for score in scores} <= set(summary)
     (result,) = decode(folder, "forty-two", *([choice] if choice.startswith("search") else []))
     assert result["source"] == "forty-two"
     assert result["hypotheses"][0]["length"] <= 8

@@ -66,6 +66,14 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     assert [len(splits[split]) for split in files.SPLITS] == [18, 1, 1]
 
 
+def test_unique_pairs_are_in_one_split(tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text("".join(f"{place % 20}\t{place % 20}\n" for place in range(60)))
+    path = ["data=pairs", f"data.path={tmp_path}/pairs.tsv", "data.test_share=0.2", "data.validation_share=0.2"]
+    assert len(pairs_of(corpus.read(settings(*path).data))) == 60
+    assert len(set(pairs_of(corpus.read(settings(*path, "data.unique=true").data)))) == 20
+    assert [len(rows) for rows in corpus.read(settings(*path, "data.unique=true").data).values()] == [12, 4, 4]
+
+
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(codecs.BOM_UTF8 + b"one two\nthree four\n" * 20)
     splits = corpus.read(settings("data=text", f"data.path={tmp_path}/text.txt").data)

@@ -96,7 +96,16 @@ DECODE = {
     "checkpoint={}/old.ckpt input={}/none.txt": "input={}/none.txt: allowed is a file that is there",
     "checkpoint={}/old.ckpt output={}": "output={}: allowed is a file in a folder that is there",
     "checkpoint={}/old.ckpt output={}/none/out.txt": "none/out.txt: allowed is a file in a folder that is there",
-    "checkpoint={}/old.ckpt input={}/t*o.txt": "allowed is one file, and this pattern names 2",
+    "checkpoint={}/old.ckpt input={}/two.txt output={}/two.txt": "another place than that of the input {}/two.txt",
+    "checkpoint={}/old.ckpt input={}/t*o.txt output={}/three.txt": "three.txt: allowed is a folder, or - for standard",
+    "checkpoint={}/old.ckpt input={} output={}/new": "new: allowed is a place outside of the input's folder",
+    "checkpoint={}/old.ckpt input=[{}/two.txt,{}/two.txt] output={}/new": "files of different names, and 2 would become",
+    "checkpoint={}/old.ckpt input=[{}/two.txt,-]": "a list of them, or - alone for standard input",
+    "checkpoint={}/old.ckpt input={}/empty": "input={}/empty: allowed is a folder with files in it",
+    "checkpoint={}/old.ckpt resume=true": "resume=true: allowed is false with output=-",
+    "checkpoint={}/old.ckpt baseline={}/two.txt": "baseline={}/two.txt: allowed is null without references=",
+    "checkpoint={}/old.ckpt baseline={}/two.txt references={}/two.txt bootstrap=0": "bootstrap=0: allowed is at least 2",
+    "checkpoint={}/old.ckpt devices=0": "devices=0: allowed is a number of at least 1",
     "checkpoint={}/old.ckpt search=beem": "search=beem: allowed is beam, greedy, sample; did you mean beam?",
     "checkpoint={}/old.ckpt search=sample search.temperature=0": "search.temperature=0: allowed is a number above 0",
     "checkpoint={}/old.ckpt input={}/two.txt references={}/three.txt": "three.txt: allowed is a file of 2 lines",
@@ -120,6 +129,7 @@ def files(tmp_path: Path) -> Path:
         "story.txt": b"the cat sat on the mat.\n" * 40,
         "broken.ckpt": b"PK not a checkpoint",
     }
+    (tmp_path / "empty").mkdir()
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     torch.save({"weights": 1}, tmp_path / "other.ckpt")
@@ -190,13 +200,3 @@ def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:
     with pytest.raises(config.Mistake, match=r"hydra\.run\.dir=.*: allowed is a folder without a run in it"):
         train(*FEW_NUMBERS)
     assert (folder / "summary.json").read_bytes() == before
-
-
-def test_an_unseen_character_leaves_the_old_output(train: Callable[..., Path], story: Path) -> None:
-    folder = train("data=text", f"data.path={story}")
-    (folder / "in.txt").write_text("the\ncat\nZebra\n")
-    (folder / "out.txt").write_text("precious")
-    values = compose.composed("decode", [f"checkpoint={folder}", f"input={folder}/in.txt", f"output={folder}/out.txt"])
-    with pytest.raises(config.Mistake, match="input line 3='Z': allowed is a character"):
-        decoding.decode(config.check(values, config.DecodeConfig))
-    assert (folder / "out.txt").read_text() == "precious"

@@ -6,8 +6,8 @@ from tests.conftest import settings
 from torch import Tensor, nn
 
 from throughtime import build
-from throughtime.nn.engines.products import product, why_not
 from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.precision import product, why_not
 from throughtime.nn.ready import ready
 
 CELLS = [

@@ -17,7 +17,7 @@ from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.search import Demands, Hypothesis, Stepper, banned, search, stepper_of
-from throughtime.train.quality import text_scores
+from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
 
@@ -82,7 +82,14 @@ class Pairs:
         texts = [hypotheses[0]["text"] for hypotheses in results]
         examples = range(min(self._settings.decoding.examples, len(pairs)))
         samples = [_pair(pairs[place], results[place], self._settings.search.name) for place in examples]
-        return samples, text_scores(texts, pairs["target"][:])
+        return samples, self._scores(texts, pairs)
+
+    def _scores(self, texts: list[str], pairs: Any) -> dict[str, float]:
+        """What `metrics=` asks for; where rows are of different kinds, how many of each are right."""
+        scores = text_scores(self._settings.metrics, texts, pairs["target"][:])
+        if "kind" in pairs.column_names and "exact_match" in scores:
+            scores |= matches_by_kind(texts, pairs["target"][:], pairs["kind"][:])
+        return scores
 
     def _search(self, stepper: Stepper, pairs: Any, trainer: lightning.Trainer) -> list[list[Sample]]:
         """All pairs, shared among the ranks; sentences of about equal length side by side."""

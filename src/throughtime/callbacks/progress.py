@@ -6,7 +6,9 @@ from typing import Any
 import lightning
 from rich.console import Console
 
-SHOWN = ("loss", "perplexity", "bits_per_character", "exact_match", "bleu", "chrf", "token_error_rate")
+from throughtime.train.quality import MEASURES
+
+SHOWN = ("loss", "perplexity", "bits_per_character", *MEASURES)
 
 
 class Progress(lightning.Callback):

@@ -3,16 +3,18 @@
 from typing import Any
 
 from throughtime import config
-from throughtime.data import files, generated, hub
+from throughtime.data import files, hub, numbers, stdlib, stories
 
 
 def identity(data: config.Data) -> dict[str, Any]:
     """Plain facts that determine the corpus; equal facts mean equal rows."""
     match data:
         case config.NumberWords():
-            return generated.number_words_identity(data)
-        case config.StdlibDocs():
-            return generated.stdlib_docs_identity(data)
+            return numbers.identity(data)
+        case config.Stories():
+            return stories.identity(data)
+        case config.StdlibDocs() | config.StdlibPairs():
+            return stdlib.identity(data)
         case config.TextFiles() | config.PairFiles():
             return files.identity(data)
         case config.HubDataset():
@@ -23,9 +25,13 @@ def read(data: config.Data) -> dict[str, Any]:
     """`train`, `validation` and `test` as `datasets` objects, which can be gone through again and again."""
     match data:
         case config.NumberWords():
-            return generated.number_words(data)
+            return numbers.number_words(data)
+        case config.Stories():
+            return stories.stories(data)
         case config.StdlibDocs():
-            return generated.stdlib_docs(data)
+            return stdlib.docs(data)
+        case config.StdlibPairs():
+            return stdlib.pairs(data)
         case config.TextFiles():
             return files.text(data)
         case config.PairFiles():

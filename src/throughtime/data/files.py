@@ -29,7 +29,19 @@ def readable(setting: str, name: str) -> list[Path]:
     """The files that a path or glob names.
 
     Raises:
-        Mistake: nothing there, a folder, an unreadable or an empty file.
+        Mistake: as `files_of`, or they are empty.
+    """
+    paths = files_of(setting, name)
+    if not sum(path.stat().st_size for path in paths):
+        raise config.wrong(setting, name, "a file that is not empty")
+    return paths
+
+
+def files_of(setting: str, name: str) -> list[Path]:
+    """The files, empty ones too, that a path or glob names.
+
+    Raises:
+        Mistake: nothing there, a folder, an unreadable file.
     """
     name = os.path.expanduser(name)
     paths = [Path(found) for found in sorted(glob.glob(name, recursive=True))] or [Path(name)]
@@ -40,8 +52,6 @@ def readable(setting: str, name: str) -> list[Path]:
             path.open("rb").close()
         except OSError as error:
             raise config.wrong(setting, name, f"a readable file ({error.strerror})") from error
-    if not sum(path.stat().st_size for path in paths):
-        raise config.wrong(setting, name, "a file that is not empty")
     return paths
 
 
@@ -145,9 +155,11 @@ Pair = tuple[str, str]
 
 
 def pairs(data: config.PairFiles) -> dict[str, Dataset]:
-    """Pairs of all splits; splits without a file of their own are split off the end of the training pairs."""
+    """Pairs of all splits; splits without a file of their own are split off the end of the training pairs, which with
+    `unique` holds each pair once, so that none stands in two splits."""
     found = {split: _pairs_of(data, split) for split in SPLITS}
     rest = found["train"] or []
+    rest = list(dict.fromkeys(rest)) if data.unique else rest
     shares = {"validation": data.validation_share, "test": data.test_share}
     wanted = {split: round(share * len(rest)) for split, share in shares.items() if found[split] is None}
     for split, count in wanted.items():

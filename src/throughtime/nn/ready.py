@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
-from throughtime.nn.engines.products import Precision, product
+from throughtime.nn.precision import Precision, product
 from throughtime.nn.stack import Layer
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,7 +21,7 @@ def ready(model: Model, precision: Precision) -> Model:
     found = copy.deepcopy(model, shared).eval()
     for parent in list(found.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
+            if isinstance(child, nn.Linear):
                 setattr(parent, name, ReadyLinear(child, precision))
             elif isinstance(child, Layer) and steps_alone(child):
                 setattr(parent, name, ReadyLayer(child, precision))

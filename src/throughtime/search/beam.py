@@ -100,14 +100,15 @@ def _extended(beams: Beams, steps: Tensor, covered: Tensor | None, choice: confi
     # At most `size` of the best 2 x size end in eos, so that enough others are among them.
     found = best_extensions(steps, beams.log_probability, 2 * choice.size)
     ended, open_ = split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
-    ranked = _ranked(beams, ended, covered, choice)
+    some = bool((ended.log_probability > -torch.inf).any())  # most steps end nothing, and sort nothing then
+    finished = beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished
     grown = Beams(
         beams.sentences,
         _grown(beams.tokens, open_),
         open_.log_probability,
         None if covered is None else at(covered, open_.parents),
-        beams.finished.merged(ranked),
-        beams.ended + (ranked.score > -torch.inf).sum(dim=1),
+        finished,
+        beams.ended + (ended.log_probability > -torch.inf).sum(dim=1),
     )
     return grown, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from throughtime.data.tokenizer import EOS
 
@@ -17,10 +18,6 @@ class Extensions(NamedTuple):
     parents: Tensor
     tokens: Tensor
     log_probability: Tensor
-
-    def at(self, places: Tensor) -> "Extensions":
-        """Some of them, `places` (sentences, chosen)."""
-        return Extensions(*(column.gather(1, places) for column in self))
 
     @staticmethod
     def side_by_side(parts: "list[Extensions]") -> "Extensions":
@@ -45,18 +42,17 @@ def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
 
     The `count` largest lie in the `count` blocks with the largest maxima, so that nothing else is sorted.
     """
-    sentences, width, vocabulary = values.shape
-    blocks = vocabulary // BLOCK
-    if width * blocks <= 2 * count:
+    vocabulary = values.shape[2]
+    if values.shape[1] * vocabulary <= 2 * count * BLOCK:
         return (values + offsets).flatten(1).topk(count).indices
-    whole = values[..., : blocks * BLOCK].unflatten(2, (blocks, BLOCK))
-    chosen = (whole.amax(dim=3) + offsets).flatten(1).topk(count).indices
-    starts = chosen // blocks * vocabulary + chosen % blocks * BLOCK
-    inside = (starts[..., None] + torch.arange(BLOCK, device=values.device)).flatten(1)
-    behind = torch.arange(width * vocabulary, device=values.device).view(width, vocabulary)[:, blocks * BLOCK :]
-    places = torch.cat([inside, behind.flatten().expand(sentences, -1)], dim=1)
-    found = values.flatten(1).gather(1, places) + offsets.flatten(1).gather(1, places // vocabulary)
-    return places.gather(1, found.topk(count).indices)
+    whole = pad(values, (0, -vocabulary % BLOCK), value=-torch.inf) if vocabulary % BLOCK else values
+    blocks = whole.unflatten(2, (-1, BLOCK))
+    in_row = blocks.shape[2]
+    chosen = (blocks.amax(dim=3) + offsets).flatten(1).topk(count).indices
+    inside = blocks.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, BLOCK))
+    found = (inside + offsets[..., 0].gather(1, chosen // in_row)[..., None]).flatten(1).topk(count).indices
+    block = chosen.gather(1, found // BLOCK)
+    return block // in_row * vocabulary + block % in_row * BLOCK + found % BLOCK
 
 
 def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
@@ -64,4 +60,5 @@ def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensi
     ends = found.tokens == EOS
     best = Extensions(*(column[:, :size] for column in found))
     ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))
-    return ended, found.at(ends.long().argsort(dim=1, stable=True)[:, :width])
+    log_probability, places = found.log_probability.masked_fill(ends, -torch.inf).topk(width)
+    return ended, Extensions(found.parents.gather(1, places), found.tokens.gather(1, places), log_probability)

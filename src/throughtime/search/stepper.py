@@ -8,8 +8,8 @@ from torch import Tensor
 
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
-from throughtime.nn.engines.products import Precision
 from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.precision import Precision
 from throughtime.nn.ready import ready
 from throughtime.nn.state import State, select_rows
 
@@ -44,7 +44,7 @@ class _ModelStepper:
     @staticmethod
     def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
         found = torch.log_softmax(logits.float(), dim=-1)
-        found[..., [PAD, BOS]] = -torch.inf
+        found[..., PAD] = found[..., BOS] = -torch.inf
         return Scores(found, attention)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.nn.cells.start import Start
+from throughtime.nn.products import linear
 
 CellState = dict[str, Tensor]
 StageFunction = Callable[..., CellState]
@@ -126,7 +127,7 @@ class Cell(nn.Module, ABC):
 
     def project(self, inputs: Tensor) -> Tensor:
         """(..., features) -> (..., projected), for as many steps at once as there are."""
-        return F.linear(inputs, self.weight_input, self.bias_input)
+        return linear(inputs, self.weight_input, self.bias_input)
 
     def stages(self) -> tuple[Stage, ...]:
         """The products of a step and what follows each."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.cells.start import Start
+from throughtime.nn.products import linear
 
 
 def normalised(values: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class LayerNormLstm(Cell):
         self.bias_memory = nn.Parameter(torch.zeros(hidden))
 
     def project(self, inputs: Tensor) -> Tensor:
-        return normalised(F.linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
+        return normalised(linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
 
     @staticmethod
     def step(
@@ -83,7 +84,7 @@ class LayerNormGru(Cell):
         return torch.cat([normalised(gates), normalised(candidate)], dim=-1)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return self._normalised(F.linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
+        return self._normalised(linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
 
     @staticmethod
     def step(input_gates: Tensor, product: Tensor, state: CellState, scale: Tensor, bias: Tensor) -> CellState:

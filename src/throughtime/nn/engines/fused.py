@@ -24,15 +24,15 @@ from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
-from throughtime.nn.engines.products import multiplication
 from throughtime.nn.engines.step import Setting, StageKernels, StepKernels
+from throughtime.nn.products import multiplication
 
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
 
 
 def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
-    gates = cell.project(inputs.transpose(0, 1)).contiguous()  # as the kernels expect of all tensors
+    gates = cell.project(inputs.transpose(0, 1).contiguous()).contiguous()  # as the kernels expect of all tensors
     state = {name: state[name].to(cell.weight_input.dtype) for name in cell.states}
     initial: CellState = {}
     if masks is not None:
@@ -104,7 +104,7 @@ class Run:
             for run, columns, multiply, operands, products, at, saved in plans:
                 arguments = list(columns[time])
                 if multiply is not None:
-                    arguments[at] = products[time if self._learning else 0] = multiply(operands[time])
+                    arguments[at] = products[time % len(products)] = multiply(operands[time])
                 further = run(arguments)
                 if self._learning:
                     saved.append(further)
@@ -122,7 +122,8 @@ class Run:
             self._rows["running@0"] = self._masks.running.t()[..., None].contiguous().unbind(0)
             self._rows["resets@0"] = later.t()[..., None].contiguous().unbind(0)
         for place, stage in self._stages:
-            self._rows[f"product {place}"] = [self._gates] * self._steps
+            lasting = self._learning and stage.saves_product
+            self._rows[f"product {place}"] = [self._gates] * (self._steps if lasting else 1)
             for name, kind in stage.writes.items():
                 if stage.last and name.removeprefix("low ") in self._kernels.states:
                     self._lay_out_state(name, kind, place)
@@ -148,12 +149,13 @@ class Run:
         """A stage's kernel, its arguments at each step, the product that goes among them, and where to save the rest."""
         run = (stage.forward if self._learning else stage.alone).run
         names = [*self._kernels.writes[place - 1], *self._kernels.takes[place - 1]]
-        columns = list(zip(*(self._rows[name] for name in names), strict=False))
+        product = f"product {place}"
+        columns = list(zip(*(repeat(None) if name == product else self._rows[name] for name in names), strict=False))
         saved = self._saved[place] = []
         if stage.operand is None:
             return run, columns, None, None, None, None, saved
         multiply = multiplication(self._matrix(place), self._batch)
-        operands, product = self._rows[self._kernels.operands[place - 1]], f"product {place}"
+        operands = self._rows[self._kernels.operands[place - 1]]
         return run, columns, multiply, operands, self._rows[product], names.index(product), saved
 
     def _matrix(self, place: int) -> Tensor:

@@ -115,11 +115,14 @@ _KERNELS: dict[str, Callable[[list[Tensor]], Sequence[Tensor]]] = {}
 def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
     """Inductor's kernel for a graph."""
     from torch._guards import TracingContext, tracing
+    from torch._inductor import config as inductor
     from torch._inductor.compile_fx import compile_fx_inner
 
     key = f"{graph.code}{kinds_of(inputs)}{inputs[0].device}"
     if key not in _KERNELS:
-        with torch.no_grad(), tracing(TracingContext(inputs[0].fake_mode)):  # type: ignore[attr-defined]
+        context = TracingContext(inputs[0].fake_mode)  # type: ignore[attr-defined]
+        # tanh by exp is twice as fast, and as exact beside 1 as the type is
+        with torch.no_grad(), tracing(context), inductor.patch({"cpp.use_decompose_tanh": True}):
             _KERNELS[key] = compile_fx_inner(graph, inputs)
     return _KERNELS[key]
 

@@ -13,13 +13,13 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.engines.masks import Masks, before_each, restarted, settled
+from throughtime.nn.products import linear
 
 
 def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
@@ -33,7 +33,7 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
     if cell.window is not None:
         seen, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
         weight = torch.cat([weight, cell.matrices()[0][0]], dim=1)
-    gates = F.linear(seen, weight, cell.bias_input).to(dtype)
+    gates = linear(seen, weight, cell.bias_input).to(dtype)
     a, b, *others = cell.coefficients(gates, inputs, *cell.vector_values())
     if masks is not None:
         a, b = restarted(a, b, initial[cell.carried], masks)

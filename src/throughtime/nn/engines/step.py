@@ -99,6 +99,11 @@ class StageKernels:
         differentiable = [name not in fixed for name in self.takes]
         return graphs.derive(self._function, self._stand_ins, differentiable, len(self.differentiated))
 
+    @property
+    def saves_product(self) -> bool:
+        """Whether the derivative needs the product itself."""
+        return "product" in self.takes and self.takes.index("product") in self.derived.saved
+
     @cached_property
     def reached(self) -> dict[str, int]:
         """Of what the backward kernel writes the gradient, and into which slot."""

@@ -1,0 +1,40 @@
+"""Numbers in words, from one language to another: a small translation task that needs no download."""
+
+import random
+from importlib.metadata import version
+from typing import Any
+
+from datasets import Dataset
+from num2words import CONVERTER_CLASSES, num2words
+
+from throughtime import config
+
+
+def identity(data: config.NumberWords) -> dict[str, Any]:
+    """What determines the pairs: the settings and num2words' version."""
+    return {**config.plain(data), "num2words": version("num2words")}
+
+
+def number_words(data: config.NumberWords) -> dict[str, Dataset]:
+    """Numbers drawn without replacement, so that no number stands in two splits."""
+    for setting in ("source_language", "target_language"):
+        language = getattr(data, setting)
+        if language not in CONVERTER_CLASSES:
+            known = sorted(CONVERTER_CLASSES)
+            raise config.wrong(
+                f"data.{setting}", language, f"one of {' '.join(known)}{config.nearest(language, known)}"
+            )
+    wanted = data.train + data.validation + data.test
+    numbers = random.Random(0).sample(range(data.smallest, data.largest + 1), wanted)
+    ends = {"train": data.train, "validation": data.train + data.validation, "test": wanted}
+    starts = {"train": 0, "validation": ends["train"], "test": ends["validation"]}
+    return {split: _in_words(data, numbers[starts[split] : ends[split]]) for split in ends}
+
+
+def _in_words(data: config.NumberWords, numbers: list[int]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "source": [num2words(number, lang=data.source_language) for number in numbers],
+            "target": [num2words(number, lang=data.target_language) for number in numbers],
+        }
+    )

@@ -1,0 +1,63 @@
+"""Products with a weight, by the fastest kernel there is: oneDNN's on a CPU, where torch itself takes a slower one for
+float32. This file knows what torch calls it; no other does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b as `torch.nn.functional.linear`: inputs (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if inputs.dtype == weight.dtype == torch.float32 and _has_kernel(inputs) and not torch.is_autocast_enabled("cpu"):
+        product: Tensor = _Linear.apply(inputs, weight, bias)
+        return product
+    return F.linear(inputs, weight, bias)
+
+
+class Linear(nn.Linear):
+    """torch's linear layer by `linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is packed ahead."""
+    if matrix.dtype in (torch.float32, torch.bfloat16) and _has_kernel(matrix):
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
+        return lambda x: _product(x, packed, bias)
+    return lambda x: F.linear(x, matrix, bias)
+
+
+def _has_kernel(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return product
+
+
+class _Linear(torch.autograd.Function):
+    """oneDNN's product with its derivative; that of the weight is torch's, which there is the faster."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return _product(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        of_inputs, of_weight, of_bias = ctx.needs_input_grad
+        flat = above.reshape(-1, above.shape[-1])
+        return (
+            _product(above, weight.t().contiguous()) if of_inputs else None,
+            flat.t() @ inputs.reshape(-1, inputs.shape[-1]) if of_weight else None,
+            flat.sum(0) if of_bias else None,
+        )

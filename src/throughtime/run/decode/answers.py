@@ -1,0 +1,82 @@
+"""What a decoded line becomes in the output, and back: docs/decoding.md lists the fields."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from throughtime import config
+from throughtime.callbacks.decoding import describe
+from throughtime.data.tokenizer import Tokenizer
+from throughtime.search import Hypothesis
+
+Result = dict[str, Any]
+NOTHING = Hypothesis(tokens=[], log_probability=0.0, score=0.0, length=0, finished=True)  # answers a line without text
+
+
+class Answer(NamedTuple):
+    """What is written for the line at `place`, its best text, and what a user should know of the line."""
+
+    place: int
+    written: str
+    best: str
+    remarks: list[str]
+
+
+def described(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Result]:
+    """Hypotheses as the plain data of JSON lines."""
+    rows = zip(describe(hypotheses, tokenizer), hypotheses, strict=True)
+    return [
+        {
+            **plain,
+            "normalised_score": found.log_probability / max(1, found.length),
+            "tokens": [tokenizer.decode([token]) for token in found.tokens],
+        }
+        for plain, found in rows
+    ]
+
+
+def as_json(result: Result) -> str:
+    """One JSON object a line."""
+    return json.dumps(result, ensure_ascii=False) + "\n"
+
+
+def as_text(result: Result, several: bool) -> str:
+    """The best hypothesis; of `several`, one line each: line number, score and text between tabs."""
+    hypotheses = result["hypotheses"]
+    if not several:
+        return on_one_line(hypotheses[0]["text"]) + "\n"
+    return "".join(f"{result['line']}\t{found['score']:.4f}\t{on_one_line(found['text'])}\n" for found in hypotheses)
+
+
+def gives_several(search: config.Search) -> bool:
+    """Whether a line may get more than one hypothesis."""
+    if isinstance(search, config.Beam):
+        return search.n_best > 1
+    return isinstance(search, config.Sample) and search.samples > 1
+
+
+def on_one_line(text: str) -> str:
+    """A text whose line breaks stand as backslash and letter."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def read_back(text: str) -> str:
+    """A text as it is read from where it stood on one line; what looked like a line break all along becomes one."""
+    return text.replace("\\r", "\r").replace("\\n", "\n")
+
+
+def best_texts(written: Iterable[bytes], as_json: bool, several: bool) -> list[str]:
+    """The best text of each line out of what was written for them."""
+    lines = (line.decode().removesuffix("\n") for line in written)
+    if as_json:
+        return [json.loads(line)["hypotheses"][0]["text"] for line in lines]
+    return [read_back(text) for text in (_first_of_each(lines) if several else lines)]
+
+
+def _first_of_each(lines: Iterable[str]) -> Iterator[str]:
+    last = ""
+    for line in lines:
+        number, _, text = line.split("\t", maxsplit=2)
+        if number != last:
+            yield text
+        last = number

@@ -1,0 +1,153 @@
+"""Where answers go: standard output, or a file that a killed job can take up again.
+
+A file is written under the name `<output>.writing` and takes the place of `<output>` when it is whole. Beside it
+`<output>.resume` says after each block how far it is: `lines` read and `bytes` written, the SHA-256 of those lines
+(`input`), whether the file is whole (`done`), and the `settings` that shaped it. A block may be written and its mark not;
+it is cut off and written again. The marks of all files of a job go when the job ends.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from throughtime import config
+from throughtime.run.decode.reading import Block, bare
+from throughtime.whole import whole_file
+
+
+@dataclass
+class Mark:
+    """How far a file is."""
+
+    settings: dict[str, Any]
+    lines: int = 0
+    bytes: int = 0
+    input: str = ""
+    done: bool = False
+
+
+class Output(Protocol):
+    """Takes the answers of one source, block by block."""
+
+    def __enter__(self) -> "Output": ...
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None: ...
+
+    def take_up(self, lines: Iterator[bytes]) -> int:
+        """Goes past the lines that are answered already, and says how many they are."""
+
+    def kept(self) -> Iterable[bytes]:
+        """What is written for those lines."""
+
+    def add(self, block: Block, written: str) -> None:
+        """What is written for the next block."""
+
+
+class StandardOutput:
+    """Standard output, flushed after each block."""
+
+    def __enter__(self) -> "StandardOutput":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        pass
+
+    def take_up(self, lines: Iterator[bytes]) -> int:
+        return 0
+
+    def kept(self) -> Iterable[bytes]:
+        return ()
+
+    def add(self, block: Block, written: str) -> None:
+        sys.stdout.buffer.write(written.encode())
+        sys.stdout.buffer.flush()
+
+
+class ResumableFile:
+    """An output file; with `resume` it goes on where an earlier job stopped.
+
+    Raises:
+        Mistake: it cannot be written, or is to be resumed with other settings or other lines.
+    """
+
+    def __init__(self, target: Path, settings: dict[str, Any], resume: bool):
+        self._target, self._writing = target, target.with_name(f"{target.name}.writing")
+        self._marks, self._read = marks_of(target), hashlib.sha256()
+        self.mark = (resume and self._earlier(settings)) or Mark(settings)
+
+    def _earlier(self, settings: dict[str, Any]) -> Mark | None:
+        """The mark of an earlier job, which must have had the same settings."""
+        if not self._marks.exists():
+            return None
+        mark = Mark(**json.loads(self._marks.read_text()))
+        for name, value in settings.items():
+            if value != mark.settings.get(name):
+                before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false begins anew"
+                raise config.wrong(name, value, before)
+        if mark.done and not self._writing.exists():
+            self._target.replace(self._writing)
+        there = self._writing.exists() and self._writing.stat().st_size >= mark.bytes
+        return mark if there else None
+
+    def __enter__(self) -> "ResumableFile":
+        try:
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = self._writing.open("r+b" if self.mark.lines else "w+b")
+        except OSError as error:
+            raise config.wrong("output", self._target, f"a file that can be written ({error.strerror})") from error
+        if not self.mark.lines:
+            self._marks.unlink(missing_ok=True)
+        self._file.truncate(self.mark.bytes)
+        return self
+
+    def take_up(self, lines: Iterator[bytes]) -> int:
+        for line in islice(lines, self.mark.lines):
+            self._read.update(bare(line) + b"\n")
+        if self.mark.lines and self._read.hexdigest() != self.mark.input:
+            raise config.wrong(
+                "resume", True, f"the input that {self._marks} was begun with, and its lines have changed"
+            )
+        return self.mark.lines
+
+    def kept(self) -> Iterable[bytes]:
+        self._file.seek(0)
+        return self._file
+
+    def add(self, block: Block, written: str) -> None:
+        self._file.seek(self.mark.bytes)
+        self._file.write(written.encode())
+        self._file.flush()
+        for line in block:
+            self._read.update(line.raw + b"\n")
+        self.mark.lines, self.mark.bytes, self.mark.input = block[-1].place, self._file.tell(), self._read.hexdigest()
+        self._save()
+
+    def _save(self) -> None:
+        with whole_file(self._marks) as fresh:
+            fresh.write_text(json.dumps(asdict(self.mark)))
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        with suppress(OSError):  # a disk that is full refuses once more what is left in the buffer
+            self._file.close()
+        if error is None:
+            self.mark.done = True
+            self._save()
+            os.replace(self._writing, self._target)
+            return
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self._target)  # a write on a full disk names no file
+        if not self.mark.lines:
+            self._writing.unlink()
+            return
+        print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true goes on.", file=sys.stderr)
+
+
+def marks_of(target: Path) -> Path:
+    """The file that says how far an output is."""
+    return target.with_name(f"{target.name}.resume")

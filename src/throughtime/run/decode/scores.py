@@ -1,0 +1,137 @@
+"""How good the decoded texts are: sacrebleu's metrics, their confidence by bootstrap, and the difference to a baseline."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric, Score
+from sacrebleu.significance import PairedTest, Result
+
+from throughtime import config
+from throughtime.data.files import read_lines
+from throughtime.run.decode.answers import read_back
+from throughtime.run.decode.sources import paths_under
+from throughtime.train import checkpoint
+from throughtime.train.quality import text_scores
+
+MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; of more lines fewer are drawn
+KEYS = ("target", "reference", "text")  # where a JSON line may hold one
+NUMBERS_A_LINE = 18  # of chrF, which has the most
+
+
+class ExactMatch(Metric):
+    """The share of lines that equal one of their references, in percent, as a metric that sacrebleu can resample."""
+
+    def _preprocess_segment(self, sent: str) -> str:
+        return sent
+
+    def _extract_reference_info(self, refs: Sequence[str]) -> dict[str, Any]:
+        return {"references": refs}
+
+    def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[int]:
+        return [hypothesis in ref_kwargs["references"], 1]
+
+    def _compute_score_from_stats(self, stats: Any) -> Score:
+        return Score("exact match", 100 * float(stats[0]) / float(stats[1]))
+
+    def _aggregate_and_compute(self, stats: list[list[int]]) -> Score:
+        return self._compute_score_from_stats([sum(column) for column in zip(*stats, strict=True)])
+
+
+def metrics() -> dict[str, Metric]:
+    """Every metric by the name it is printed under."""
+    return {
+        "bleu": BLEU(force=True),
+        "bleu_lowercase": BLEU(lowercase=True, force=True),
+        "chrf": CHRF(),
+        "ter": TER(),
+        "exact_match": ExactMatch(),
+    }
+
+
+@dataclass(frozen=True)
+class References:
+    """The texts to compare with: `streams` of references, each a line for each line of the input; a `baseline`'s texts;
+    what else the checkpoint's `metrics` measured."""
+
+    name: str | list[str]
+    streams: list[list[str]]
+    baseline: list[str] | None
+    bootstrap: int
+    metrics: config.Metrics
+
+    @classmethod
+    def of(cls, settings: config.DecodeConfig, total: int | None, path: Path) -> "References | None":
+        """Those of `references=` and `baseline=` for the checkpoint at `path`; `total` lines are wanted, where that is known.
+
+        Raises:
+            Mistake: a file that cannot be read, or of another number of lines.
+        """
+        if settings.references is None:
+            return None
+        names = settings.references if isinstance(settings.references, list) else [settings.references]
+        streams = [_lines("references", name, total) for name in names]
+        baseline = None if settings.baseline is None else _lines("baseline", settings.baseline, total)
+        measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
+        return cls(settings.references, streams, baseline, settings.bootstrap, config.check(measured, config.Metrics))
+
+    def print_scores(self, texts: list[str]) -> None:
+        """A line for each metric on standard error: score, half of the 95 % confidence interval, the baseline's, p of the
+        difference (paired bootstrap, Koehn 2004), sacrebleu's signature."""
+        for lines in (*self.streams, *([self.baseline] if self.baseline is not None else [])):
+            if len(lines) != len(texts) or not texts:
+                raise config.wrong(
+                    "references", self.name, f"as many lines as the input had, {len(texts)}, not {len(lines)}"
+                )
+        for row in self._rows(texts):
+            print(row, file=sys.stderr)
+
+    def _rows(self, texts: list[str]) -> Iterator[str]:
+        resamples = min(self.bootstrap, max(2, MOST_NUMBERS // (NUMBERS_A_LINE * len(texts))))
+        for name, metric in metrics().items():
+            if resamples < 2:
+                found, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
+            else:
+                found, signature = self._resampled(texts, metric, resamples)
+            yield f"{name:16}{found}  {signature}"
+        others = config.Metrics([score for score in self.metrics.scores if score not in metrics()])
+        for score, value in text_scores(others, texts, self.streams[0]).items():
+            yield f"{score:16}{value:6.2f}"
+
+    def _resampled(self, texts: list[str], metric: Metric, resamples: int) -> tuple[str, Any]:
+        """With confidence, and the baseline where there is one; by the test for pairs for one system too, since the
+        metrics' own bootstrap fails where a resample scores 0."""
+        systems: list[tuple[str, Sequence[str]]] = [("this", texts)]
+        if self.baseline is not None:
+            systems.insert(0, ("baseline", self.baseline))
+        signatures, scores = PairedTest(systems, {"metric": metric}, self.streams, "bs", resamples)()
+        (name,) = signatures
+        *theirs, ours = cast(list[Result], scores[name])
+        shown = f"{ours.score:6.2f} ± {ours.ci:5.2f}"
+        for other in theirs:
+            chance = 1.0 if ours.score == other.score else ours.p_value  # sacrebleu calls no difference significant
+            shown += f"  baseline {other.score:6.2f} ± {other.ci:5.2f}  p {chance:.4f}"
+        return shown, signatures[name]
+
+
+def _lines(setting: str, name: str, total: int | None) -> list[str]:
+    """The texts of a file, or of all files in a folder: lines, or of a `.jsonl` file what stands under one of `KEYS`."""
+    found = [text for path, _ in paths_under(setting, name) for text in _texts(setting, path)]
+    if total is not None and len(found) != total:
+        raise config.wrong(setting, name, f"a file of {total} lines like the input, not {len(found)}")
+    return found
+
+
+def _texts(setting: str, path: Path) -> list[str]:
+    lines = [line.removesuffix("\r") for line in read_lines(setting, str(path))]
+    if path.suffix != ".jsonl":
+        return [read_back(line) for line in lines]
+    try:
+        rows = [json.loads(line) for line in lines]
+        return [str(next(row[key] for key in KEYS if key in row)) for row in rows]
+    except (ValueError, TypeError, StopIteration) as error:
+        raise config.wrong(setting, path, f"JSON objects with a text under {', '.join(KEYS)}, one a line") from error

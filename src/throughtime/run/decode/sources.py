@@ -1,0 +1,102 @@
+"""Where lines come from and where their answers go: files, folders, standard input and output."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from throughtime import config
+from throughtime.data.files import files_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stream of lines; no `path` is standard input, no `target` is standard output.
+
+    `reads_json`, `writes_json`: whether its lines, and those of its answers, are JSON objects.
+    """
+
+    path: Path | None
+    target: Path | None
+    reads_json: bool
+    writes_json: bool
+
+    def named(self, place: int) -> str:
+        """How a warning calls one of its lines."""
+        return f"{self.path or 'input'} line {place}"
+
+
+def sources(settings: config.DecodeConfig) -> list[Source]:
+    """What `input=` names, each with its place under `output=`.
+
+    Raises:
+        Mistake: a file that cannot be read, or an output that cannot be written or would take another's place.
+    """
+    names = settings.input if isinstance(settings.input, list) else [settings.input]
+    if names == ["-"]:
+        return [_alone(settings, None)]
+    found = [pair for name in names for pair in paths_under("input", name)]
+    alone = len(found) == len(names) == 1 and not Path(names[0]).is_dir() and not Path(settings.output).is_dir()
+    made = [_alone(settings, found[0][0])] if alone else _mirrored(settings, found)
+    _refuse_taken_places(settings.output, names, made)
+    return made
+
+
+def paths_under(setting: str, name: str) -> list[tuple[Path, Path]]:
+    """The files that a path, a glob or a folder names, each with its place below it; hidden ones are left out."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return [(path, Path(path.name)) for path in files_of(setting, name)]
+    below = [(path, path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    shown = [(path, place) for path, place in below if not any(part.startswith(".") for part in place.parts)]
+    if not shown:
+        raise config.wrong(setting, name, "a folder with files in it")
+    return shown
+
+
+def _alone(settings: config.DecodeConfig, path: Path | None) -> Source:
+    """One file, or standard input: its answers go into one file, or to standard output."""
+    output = Path(settings.output)
+    if settings.output != "-" and (output.is_dir() or not output.parent.is_dir()):
+        raise config.wrong("output", settings.output, "a file in a folder that is there, or - for standard output")
+    return _source(settings, path, None if settings.output == "-" else output)
+
+
+def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> list[Source]:
+    """Several files: their answers under the same names in the folder `output=`, or one after the other."""
+    if settings.output == "-":
+        return [_source(settings, path, None) for path, _ in found]
+    folder = Path(settings.output)
+    if folder.exists() and not folder.is_dir():
+        raise config.wrong("output", settings.output, "a folder, or - for standard output, with several input files")
+    made = [_renamed(_source(settings, path, folder / place)) for path, place in found]
+    (target, count), *_ = Counter(source.target for source in made).most_common()
+    if count > 1:
+        raise config.wrong("input", settings.input, f"files of different names, and {count} would become {target}")
+    return made
+
+
+def _refuse_taken_places(output: str, names: list[str], made: list[Source]) -> None:
+    """Refuses an output that would take an input's place, or be an input itself the next time."""
+    inputs = {source.path.resolve() for source in made if source.path is not None}
+    folders = {Path(name).resolve() for name in names if Path(name).is_dir()}
+    place = Path(output).resolve()
+    if output != "-" and {place, *place.parents} & folders:
+        raise config.wrong("output", output, "a place outside of the input's folder")
+    for source in made:
+        if source.target is not None and source.target.resolve() in inputs:
+            raise config.wrong("output", output, f"another place than that of the input {source.path}")
+
+
+def _renamed(source: Source) -> Source:
+    """Under a name that tells its format."""
+    target, ends = source.target, ".jsonl" if source.writes_json else ".txt"
+    if target is None or (target.suffix == ".jsonl") == source.writes_json:
+        return source
+    return Source(source.path, target.with_suffix(ends), source.reads_json, source.writes_json)
+
+
+def _source(settings: config.DecodeConfig, path: Path | None, target: Path | None) -> Source:
+    reads_json = path is not None and path.suffix == ".jsonl"
+    decides = path if target is None or Path(settings.output).is_dir() else target
+    told = decides is not None and decides.suffix == ".jsonl"
+    return Source(path, target, reads_json, told if settings.format == "auto" else settings.format == "jsonl")

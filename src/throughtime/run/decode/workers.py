@@ -1,0 +1,114 @@
+"""Who answers: this process, or with `devices=` several, one for each GPU or each share of the CPU's cores."""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from throughtime import build, config
+from throughtime.run.decode.answers import Answer
+from throughtime.run.decode.decoder import Decoder
+from throughtime.run.decode.reading import Block, packed
+from throughtime.run.decode.sources import Source
+
+ROOM = 1024  # bytes for each line of a batch, padding included, before it is made of fewer lines
+
+Submit = Callable[[Source, Block], "Future[list[Answer]]"]
+
+
+@contextmanager
+def workers(settings: config.DecodeConfig, path: Path) -> Iterator[Submit]:
+    """Takes batches and promises their answers.
+
+    Raises:
+        Mistake: more devices than there are, or a process that was killed.
+    """
+    device = build.device(settings.accelerator)
+    if device.type != "cpu":
+        build.refuse_absent("gpu" if device.type == "cuda" else device.type, settings.devices, "accelerator")
+    if settings.devices == 1:
+        yield _at_once(Decoder(settings, path, device))
+        return
+    context = multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(settings.devices):
+        numbers.put(number)
+    pool = ProcessPoolExecutor(settings.devices, context, _begin, (settings, path, device.type, numbers))
+    try:
+        yield lambda source, batch: pool.submit(_answer, source, batch)
+    except BrokenProcessPool as error:
+        reason = "fewer, since a process of it was killed, maybe for want of memory"
+        raise config.wrong("devices", settings.devices, reason) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _at_once(decoder: Decoder) -> Submit:
+    def submit(source: Source, batch: Block) -> "Future[list[Answer]]":
+        promise: Future[list[Answer]] = Future()
+        promise.set_result(decoder.answer(source, batch))
+        return promise
+
+    return submit
+
+
+# in a process of its own -------------------------------------------------------------------------------------------
+
+_mine: list[Callable[[], Decoder]] = []
+
+
+def _begin(settings: config.DecodeConfig, path: Path, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
+    """What a process of the pool starts with; it ends when the main one does, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees it, and ends this one
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+    number = numbers.get()
+    if kind == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
+    device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
+    _mine.append(functools.cache(lambda: Decoder(settings, path, device)))
+
+
+def _end_with_the_main_process() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _answer(source: Source, batch: Block) -> list[Answer]:
+    """Answers a batch; the checkpoint is loaded by the first one, since a mistake in it reaches the user only from here."""
+    return _mine[0]().answer(source, batch)
+
+
+# in the main process -----------------------------------------------------------------------------------------------
+
+
+def in_order(
+    blocks: Iterator[Block | None], source: Source, submit: Submit, settings: config.DecodeConfig
+) -> Iterator[tuple[Block, list[Answer]]]:
+    """Each block with the answers to its lines, in order. Its batches are made of lines of about equal length; some blocks
+    are read ahead where several processes are to be kept busy, but none while the input has nothing more."""
+    waiting: deque[tuple[Block, list[Future[list[Answer]]]]] = deque()
+    ahead = 2 * settings.devices if settings.devices > 1 else 0
+    for block in blocks:
+        if block is not None:
+            batches = packed(block, settings.batch, settings.batch * ROOM)
+            waiting.append((block, [submit(source, batch) for batch in batches]))
+        while len(waiting) > (ahead if block is not None else 0):
+            yield _answered(*waiting.popleft())
+    while waiting:
+        yield _answered(*waiting.popleft())
+
+
+def _answered(block: Block, promises: "list[Future[list[Answer]]]") -> tuple[Block, list[Answer]]:
+    answers = [answer for promise in promises for answer in promise.result()]
+    return block, sorted(answers, key=lambda answer: answer.place)

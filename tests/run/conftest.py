@@ -1,0 +1,47 @@
+"""A translator and a language model that have hardly learned, shared by all tests of decoding."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import FEW_NUMBERS, STORY, TINY
+
+from throughtime import compose, config
+from throughtime.run import decoding, training
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on pairs of byte strings."""
+    folder = tmp_path_factory.mktemp("translator")
+    overrides = [*TINY, *FEW_NUMBERS, "tokenizer=byte", "cell=gru", f"outputs={folder}/outputs"]
+    training.run(compose.composed("train", overrides), folder / "run", overrides)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the characters of a story."""
+    folder = tmp_path_factory.mktemp("language_model")
+    (folder / "story.txt").write_text(STORY)
+    overrides = [*TINY, "data=text", f"data.path={folder}/story.txt", "tokenizer=char", f"outputs={folder}/outputs"]
+    training.run(compose.composed("train", overrides), folder / "run", overrides)
+    return folder / "run"
+
+
+def job(*overrides: str) -> None:
+    """A decoding job in this process."""
+    values = compose.composed("decode", ["search.max_length=8", *overrides])
+    decoding.decode(config.check(values, config.DecodeConfig))
+
+
+@pytest.fixture
+def decoded(tmp_path: Path) -> Callable[..., bytes]:
+    """What a job writes for some bytes."""
+
+    def run(checkpoint: Path, content: bytes, *overrides: str, name: str = "out.txt") -> bytes:
+        (tmp_path / "in.txt").write_bytes(content)
+        job(f"checkpoint={checkpoint}", f"input={tmp_path}/in.txt", f"output={tmp_path}/{name}", *overrides)
+        return (tmp_path / name).read_bytes()
+
+    return run
