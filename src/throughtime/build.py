@@ -1,6 +1,7 @@
 """Config -> objects: the only place that knows every layer."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.keeping import kept
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
@@ -104,14 +106,14 @@ class Decodable:
     metrics: config.Metrics
 
 
-def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
-    """Model and tokenizers out of nothing but the checkpoint; a cell of the user's own out of `code`, a file or module
-    that the user names, and never out of one that the checkpoint names.
+def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodable:
+    """Model and tokenizers out of nothing but the checkpoint, of several the mean of their weights; a cell of the user's own
+    out of `code`, a file or module that the user names, and never out of one that the checkpoint names.
 
     Raises:
         Mistake: the checkpoint cannot be used, or needs `code` and there is none.
     """
-    content = checkpoint.read(path, "checkpoint")
+    content = checkpoint.average([checkpoint.read(path, "checkpoint") for path in paths], "checkpoint")
     ours = content["throughtime"]
     settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
@@ -154,7 +156,7 @@ def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDat
     """The loaders of a text or of pairs."""
     if not config.reads_text(settings.data):
         return PairModule(prepared, settings.batch, settings.seed)
-    return StreamModule(prepared, settings.batch, config.chunk_of(settings.tbptt))
+    return StreamModule(prepared, settings.batch, settings.tbptt, settings.seed)
 
 
 def monitored(settings: config.TrainConfig) -> str:
@@ -174,7 +176,8 @@ def trainer(
     choice = settings.trainer
     clip = "norm" if choice.clip.norm is not None else "value"
     # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
-    interval: dict[str, Any] = {"val_check_interval": choice.validate_every, "check_val_every_n_epoch": None}
+    batches = choice.validate_every and choice.validate_every * choice.accumulate
+    interval: dict[str, Any] = {"val_check_interval": batches, "check_val_every_n_epoch": None}
     return Trainer(
         max_epochs=choice.epochs,
         max_steps=choice.steps or -1,
@@ -184,6 +187,7 @@ def trainer(
         devices=choice.devices,
         strategy="ddp" if world > 1 else "auto",
         precision=choice.precision,
+        accumulate_grad_batches=choice.accumulate,
         gradient_clip_val=choice.clip.value if clip == "value" else choice.clip.norm,
         gradient_clip_algorithm=clip,
         callbacks=_callbacks(settings, prepared, tracker, progress, folder),
@@ -215,6 +219,7 @@ def _callbacks(
         progress,
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
+        *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

@@ -98,11 +98,12 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
     sentences: Count
+    question: Literal["first", "last"]
     train: Count
     validation: Count
     test: Count
@@ -202,10 +203,13 @@ Tokenizer = PlainTokenizer | LearnedTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns of a text stream and the share of them that begins anew at a chunk of training, so that the model stays at
-    home with a fresh state; or tokens (padding included) of a bucket of pairs."""
+    """Columns of a text stream, where they begin, whether the state goes on from document to document, and the share of
+    columns that begins anew at a chunk of training, so that the model stays at home with a fresh state; or tokens (padding
+    included) of a bucket of pairs."""
 
     columns: Count
+    offset: bool
+    documents: Literal["carry", "reset"]
     restarts: Share
     tokens: Count
     longest: Count
@@ -432,7 +436,37 @@ class FixedChunks:
     chunk: Count
 
 
-Tbptt = FullBptt | FixedChunks
+@dataclass(frozen=True)
+class JitteredChunks:
+    """Chunks of random length around `chunk`, the learning rate in proportion (Merity et al. 2017, section 5)."""
+
+    name: Literal["jittered"]
+    chunk: Annotated[int, Range(at_least=5)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every `stride` steps the loss of these, its gradient through `window` steps (Williams and Peng 1990)."""
+
+    name: Literal["windows"]
+    stride: Count
+    window: Count
+
+    def __post_init__(self) -> None:
+        if self.window < self.stride:
+            raise wrong("tbptt.window", self.window, f"a number of at least tbptt.stride={self.stride}")
+
+
+@dataclass(frozen=True)
+class CheckpointedBptt:
+    """Gradients through the whole sequence, of which only the states every `chunk` steps are kept and the rest is computed
+    once more; null is the square root of the length (Chen et al. 2016)."""
+
+    name: Literal["checkpointed"]
+    chunk: Count | None
+
+
+Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
 
 
 @dataclass(frozen=True)
@@ -538,6 +572,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+
+    best: Count
+    last: Count
+
+
+@dataclass(frozen=True)
 class Trainer:
     """How long, on what, how often."""
 
@@ -545,11 +587,13 @@ class Trainer:
     steps: Count | None
     minutes: Positive | None
     validate_every: Count | None
+    accumulate: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
+    keep: Keep
 
 
 # search ----------------------------------------------------------------------------------------------------------
@@ -720,7 +764,8 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
+    combine: Literal["average"] | None
     input: str | list[str]
     output: str
     format: Literal["auto", "text", "jsonl"]
@@ -739,8 +784,8 @@ class DecodeConfig:
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
-            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        if not self.checkpoint:
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
         _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
 
@@ -759,11 +804,6 @@ def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
 def widths(model: Model) -> list[int]:
     """The hidden units of each layer."""
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
-
-
-def chunk_of(tbptt: Tbptt) -> int | None:
-    """Steps between two cuts of the gradient; None where it is never cut."""
-    return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
 
 
 def reads_text(data: Data) -> bool:
@@ -792,6 +832,8 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong(
             "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
         )
+    if isinstance(model, EncoderDecoderShape) and not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
     if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):
