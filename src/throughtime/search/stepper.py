@@ -80,7 +80,8 @@ class EncoderDecoderStepper(_ModelStepper):
         lengths = torch.tensor([len(source) for source in sources], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             encoded = self._model.encoder(pad(sources).to(self._device), lengths)
-        return torch.full_like(lengths, BOS), self._model.decoder.start(map_state(_in_float32, encoded))
+        whole = map_state(_in_float32, encoded) if self._low else encoded
+        return torch.full_like(lengths, BOS), self._model.decoder.start(whole)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         logits, state = self._model.step(tokens.reshape(-1, 1), state)
