@@ -48,7 +48,27 @@ def stepped(model: EncoderDecoder) -> Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_ready_model_steps_as_the_model(cell: str) -> None:
-    model = built(f"cell={cell}", "data=number_words", "context=dot")
+    model = built(f"cell={cell}", "data=number_words", "context=general")
+    with torch.no_grad():
+        torch.testing.assert_close(stepped(ready(model, "float32")), stepped(model), atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["context=initial_state"],
+        ["context=every_step"],
+        ["context=every_step_output"],
+        ["context=location"],
+        ["context=multihead", "context.heads=2", "encoder.hidden=4"],
+        ["context=additive", "context.query=before", "context.input_feeding=true", "model.readout=maxout"],
+        ["model.readout=deep", "model.embedding=8"],
+        ["model.residual=true", "model.embedding=8"],
+    ],
+    ids=" ".join,
+)
+def test_a_ready_model_steps_in_every_form(choice: list[str]) -> None:
+    model = built("data=number_words", *choice)
     with torch.no_grad():
         torch.testing.assert_close(stepped(ready(model, "float32")), stepped(model), atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
 

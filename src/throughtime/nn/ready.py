@@ -43,7 +43,8 @@ def _keep_products(part: LanguageModel | Decoder) -> None:
     first, words = part.stack.layers[0], part.embedding
     if not isinstance(first, ReadyLayer) or first.cell.features != words.embedding_dim:
         return
-    if part.stack.residual and first.cell.features == first.width:
+    read_again = isinstance(part, Decoder) and part.form.reads_words
+    if read_again or (part.stack.residual and first.cell.features == first.width):
         return
     if words.num_embeddings * first.cell.projected <= LARGEST_TABLE:
         with torch.no_grad():

@@ -101,11 +101,7 @@ class Stack(nn.Module):
             start = (None,) * self.directions if state is None else state[place]
             dropped = self.between(inputs) if place else self.before(inputs)
             outputs, after = layer(dropped, start, lengths, resets)
-<<<<<<< HEAD
             inputs = inputs + outputs if self.residual and inputs.shape == outputs.shape else outputs
-=======
-            inputs = inputs + outputs if self._residual and inputs.shape == outputs.shape else outputs
             found.append(inputs)
->>>>>>> main
             final.append(after)
         return found, tuple(final)

@@ -91,7 +91,7 @@ class EncoderDecoderStepper(_ModelStepper):
     def _attention(tokens: Tensor, state: State) -> Tensor | None:
         if not state.attention.shape[-1]:
             return None
-        return state.attention.view(*tokens.shape, -1).masked_fill(~state.source.mask[:, None], 1.0)
+        return state.attention.view(*tokens.shape, -1).masked_fill(~state.source.attended.mask[:, None], 1.0)
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         source = state.source if sentences is None else select_rows(state.source, sentences)
