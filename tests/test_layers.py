@@ -29,6 +29,7 @@ LAYERS = [
     [
         "data.stream",
         "data.pairs",
+        "train.teacher",
         "train.loss",
         "train.optim",
         "train.accumulation",

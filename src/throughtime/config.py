@@ -488,7 +488,38 @@ class Awd:
     temporal: Annotated[float, Range(at_least=0)]
 
 
-Dropout = NoDropout | Zaremba | Awd
+@dataclass(frozen=True)
+class Variational:
+    """One mask for all steps (Gal and Ghahramani 2016): of whole `words`, of what a layer and the output layer read
+    (`rate`), and of the recurrent `state`."""
+
+    name: Literal["variational"]
+    words: Rate
+    rate: Rate
+    state: Rate
+
+
+@dataclass(frozen=True)
+class Zoneout:
+    """Units keep their state at random (Krueger et al. 2017), `output` and `memory` (c of an LSTM) at rates of their own;
+    `rate` as in Zaremba."""
+
+    name: Literal["zoneout"]
+    rate: Rate
+    output: Rate
+    memory: Rate
+
+
+@dataclass(frozen=True)
+class RecurrentDropout:
+    """Dropout of the candidate alone (Semeniuta et al. 2016); `rate` as in Zaremba."""
+
+    name: Literal["recurrent"]
+    rate: Rate
+    candidate: Rate
+
+
+Dropout = NoDropout | Zaremba | Awd | Variational | Zoneout | RecurrentDropout
 
 
 # training --------------------------------------------------------------------------------------------------------
@@ -540,6 +571,45 @@ class CheckpointedBptt:
 
 
 Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
+
+
+@dataclass(frozen=True)
+class Forcing:
+    """The decoder is fed the target's words, unknown at the rate `word_dropout`."""
+
+    name: Literal["forcing"]
+    word_dropout: Rate
+
+
+@dataclass(frozen=True)
+class ConstantTeacher:
+    """Scheduled sampling (Bengio et al. 2015): a `share` of the words fed are the model's own."""
+
+    name: Literal["constant"]
+    word_dropout: Rate
+    share: Share
+
+
+@dataclass(frozen=True)
+class LinearTeacher:
+    """The share grows evenly over so many steps."""
+
+    name: Literal["linear"]
+    word_dropout: Rate
+    share: Share
+    steps: Count
+
+
+@dataclass(frozen=True)
+class InverseSigmoidTeacher:
+    """The share 1 - k / (k + exp(step / k)), k = `steps`."""
+
+    name: Literal["inverse_sigmoid"]
+    word_dropout: Rate
+    steps: Count
+
+
+Teacher = Forcing | ConstantTeacher | LinearTeacher | InverseSigmoidTeacher
 
 
 @dataclass(frozen=True)
@@ -822,6 +892,7 @@ class TrainConfig:
     context: Context
     dropout: Dropout
     tbptt: Tbptt
+    teacher: Teacher
     loss: Loss
     optim: Optim
     schedule: Schedule
@@ -933,6 +1004,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
     _refuse_unusable_stack(model, config.cell)
+    _refuse_contradictory_dropout(config.dropout, config.cell)
     if isinstance(model, EncoderDecoderShape):
         _refuse_contradictory_translation(config, model)
     elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
@@ -973,6 +1045,13 @@ def _refuse_unusable_stack(model: Model, cell: Cell) -> None:
         raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
+def _refuse_contradictory_dropout(dropout: Dropout, cell: Cell) -> None:
+    if isinstance(dropout, RecurrentDropout) and cell.name not in ("lstm", "gru"):
+        raise wrong("dropout", "recurrent", f"another one with cell={cell.name}; recurrent is for lstm and gru")
+    if isinstance(dropout, Zoneout) and isinstance(cell, MatrixCell):
+        raise wrong("dropout", "zoneout", "another one with cell=mlstm, which reads no state of the step before")
+
+
 def _untieable(model: Model, width: int) -> Mistake:
     return wrong(
         "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
@@ -987,6 +1066,7 @@ def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecod
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     for hidden in reading_widths(config):
         _refuse_contradictory_cell(reading_cell(config), hidden)
+    _refuse_contradictory_dropout(config.dropout, reading_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
     if model.tied and bare and model.embedding != width:
         raise _untieable(model, width)

@@ -39,7 +39,7 @@ def _shapes(cell: Cell) -> object:
     numbers = {
         name: value for name, value in vars(cell).items() if isinstance(value, int | float) and name != "features"
     }
-    return type(cell), str(cell.sizes), str(shapes), str(numbers)
+    return type(cell), type(getattr(cell, "inner", cell)), str(cell.sizes), str(shapes), str(numbers)
 
 
 def run_graph(graph: torch.fx.GraphModule, tensors: list[torch.Tensor]) -> Any:

@@ -1,10 +1,12 @@
 """Contracts 2, 3 and 4 on whole models: padding, chunks, truncated gradients, scores."""
 
+from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
 import torch
-from tests.conftest import settings
+from tests.conftest import ROOT, settings
 from tests.search.models import beam, greedy
 from torch import Tensor, nn
 
@@ -21,9 +23,23 @@ SMALL = ["model.hidden=6", "model.embedding=5"]
 SOURCES = [[4, 5, 6, 7, 8, 9, 4], [10], [6, 5, 11, 12]]
 TARGETS = [[5, 6], [9, 8, 7, 6, 5, 4], [10, 4, 4]]
 
+composed = cache(settings)  # composing takes longer than what is tested
+
 
 def translator(*overrides: str) -> EncoderDecoder:
-    model = build.model(settings(*SMALL, *overrides), {"source": 14, "target": 13})
+    model = build.model(composed(*SMALL, *overrides), {"source": 14, "target": 13})
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def mixed(*choices: str) -> EncoderDecoder:
+    """A translator of several lines of overrides, each composed once for all that share it."""
+    config = composed(*SMALL)
+    for line in choices:
+        changed = composed(*SMALL, *line.split())
+        sections = ("model", "encoder", "cell", "context")
+        config = replace(config, **{name: getattr(changed, name) for name in sections if name in line})
+    model = build.model(config, {"source": 14, "target": 13})
     assert isinstance(model, EncoderDecoder)
     return model
 
@@ -38,17 +54,36 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-OTHERS = ["projected_lstm", "slstm cell.heads=2", "scrn"]  # states of several widths, and some that are not bridged
-SHAPES = [
-    *product(["rnn", "lstm", "gru"], ["initial_state", "general", "additive"], [1, 2], ["true", "false"]),
-    *product(OTHERS, ["initial_state", "general"], [2], ["true"]),
+ENCODERS = [
+    "model.bidirectional=false",
+    "model.depth=2 model.merge=sum model.residual=true encoder.layers=sum",
+    "model.readout=deep model.learned_state=true encoder.depth=3 encoder.hidden=4 encoder.layers=concat",
+    "encoder.reverse_source=true encoder.hidden=3 model.bridge=copy",
+    "encoder=convolutional encoder.layers=sum encoder.depth=3",
+    "encoder=convolutional encoder.window=4 encoder.reverse_source=true model.bridge=zero",
 ]
+CONTEXTS = [
+    "context=initial_state",
+    "context=every_step",
+    "context=every_step_output",
+    "context=dot",
+    "context=general",
+    "context=additive",
+    "context=location context.window=3",
+    "context=multihead context.heads=2",
+    "context=general context.input_feeding=true",
+    "context=additive context.query=before",
+    "context=location context.query=before context.input_feeding=true",
+]
+EQUALLY_WIDE = [encoder for encoder in ENCODERS if "concat" not in encoder]
+PAIRED = [pair for pair in product(ENCODERS, CONTEXTS) if pair[0] in EQUALLY_WIDE or pair[1] != "context=dot"]
+CELLS = [f"cell={path.stem}" for path in sorted((ROOT / "conf" / "cell").glob("*.yaml")) if path.stem != "own"]
+HEADED = {"cell=slstm": "cell=slstm cell.heads=2", "cell=mlstm": "cell=mlstm cell.heads=2"}
+OTHERS = ["cell=projected_lstm", "cell=slstm cell.heads=2", "cell=scrn", "cell=mlstm cell.heads=2"]
 
 
-@pytest.mark.parametrize(("cell", "context", "depth", "both"), SHAPES)
-def test_a_mixed_batch_is_its_sentences_alone(cell: str, context: str, depth: int, both: str) -> None:
-    shape = [f"context={context}", f"model.depth={depth}", f"model.bidirectional={both}"]
-    model = translator(*f"cell={cell}".split(), *shape)
+def as_alone(model: EncoderDecoder) -> None:
+    """Asserts that a batch of mixed lengths gives each sentence what it gets alone, and the weights the same gradient."""
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
     logits = model(batch.source, batch.source_lengths, batch.tokens)
     token_loss(logits, batch.targets)[0].backward()
@@ -60,18 +95,91 @@ def test_a_mixed_batch_is_its_sentences_alone(cell: str, context: str, depth: in
         close(logits[row, : len(target) + 1], single[0])
         token_loss(single, alone.targets)[0].backward()
     for one, other in zip(together, (w.grad for w in model.parameters() if w.grad is not None), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)  # token_loss sums in float32
+        close(one, other)
 
 
-@pytest.mark.parametrize(("cell", "context"), product(["rnn", "lstm", "gru", *OTHERS], ["initial_state", "additive"]))
-def test_stepwise_decoding_is_teacher_forcing(cell: str, context: str) -> None:
-    model = translator(*f"cell={cell}".split(), f"context={context}", "model.depth=2")
+@pytest.mark.parametrize(("encoder", "context"), PAIRED)
+def test_a_mixed_batch_is_its_sentences_alone(encoder: str, context: str) -> None:
+    for cell in ("cell=lstm", "cell=gru"):
+        as_alone(mixed(encoder, context, cell))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_of_every_cell_too(cell: str) -> None:
+    as_alone(mixed("context=additive", "model.depth=2", HEADED.get(cell, cell)))
+
+
+@pytest.mark.parametrize("encoder", ["gru", "rnn", "sru", "mlstm"])
+def test_of_different_cells_too(encoder: str) -> None:
+    heads = ["encoder.cell.heads=2"] if encoder == "mlstm" else []
+    as_alone(translator(f"cell@encoder.cell={encoder}", *heads, "context=initial_state", "encoder.depth=2"))
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_stepwise_decoding_is_teacher_forcing(context: str) -> None:
+    width = "model.merge=sum" if context == "context=dot" else "model.depth=2"
+    for cell in ("cell=lstm", *(OTHERS if context in ("context=every_step", "context=additive") else [])):
+        model = mixed(width, context, cell)
+        batch = collate(SOURCES, TARGETS, [0, 1, 2])
+        whole = model(batch.source, batch.source_lengths, batch.tokens)
+        state = model.start(batch.source, batch.source_lengths)
+        for time in range(batch.tokens.shape[1]):
+            logits, state = model.step(batch.tokens[:, time : time + 1], state)
+            close(logits[:, 0], whole[:, time])
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_stepper_keeps_hypotheses_apart(context: str) -> None:
+    """Hypotheses side by side, some left behind and some taken twice, score as their own targets do."""
+    model = mixed("model.merge=sum", context).eval()
+    stepper, spread = stepper_of(model), torch.tensor([[0, 0], [1, 1], [2, 2]])
+    _, state = stepper.start(SOURCES)
+    state = stepper.reorder(state, spread)
+    first, second = torch.tensor([[5, 6], [7, 8], [9, 10]]), torch.tensor([[11, 12], [4, 5]])
+    begin = torch.full_like(first, BOS)
+    for tokens in (begin, first):
+        _, state = stepper.step(tokens, state)
+    state = stepper.reorder(state, torch.tensor([[1, 1], [5, 4]]), torch.tensor([0, 2]))  # sentence 1 is done
+    found, _ = stepper.step(second, state)
+    histories = [[6, 11], [6, 12], [10, 4], [9, 5]]
+    for place, history in enumerate(histories):
+        pair = collate([SOURCES[[0, 2][place // 2]]], [history], [0])
+        scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens)[0, -1], dim=-1)
+        ours = found.log_probabilities()[place // 2, place % 2]
+        close(ours[3:], scores[3:])
+
+
+@pytest.mark.parametrize("kind", ["linear", "copy", "zero"])
+def test_bridges_are_their_equations(kind: str) -> None:
+    model = translator(f"model.bridge={kind}", "encoder.hidden=3", "encoder.depth=2", "model.depth=3", "cell=lstm")
     batch = collate(SOURCES, TARGETS, [0, 1, 2])
-    whole = model(batch.source, batch.source_lengths, batch.tokens)
-    state = model.start(batch.source, batch.source_lengths)
-    for time in range(batch.tokens.shape[1]):
-        logits, state = model.step(batch.tokens[:, time : time + 1], state)
-        close(logits[:, 0], whole[:, time])
+    encoded = model.encoder(batch.source, batch.source_lengths)
+    bridge, initial = model.decoder.bridge, model.decoder.stack.initial_state(3)
+    for place, origin in enumerate([0, 0, 1]):
+        for name in "hc":
+            both = torch.cat([side[name] for side in encoded.state[origin]], dim=-1)
+            expected = {"copy": both, "zero": torch.zeros(3, 6)}
+            if kind == "linear":
+                linear = bridge.layers[place][name]
+                expected["linear"] = torch.tanh(both @ linear.weight.t() + linear.bias)
+            close(bridge(encoded.state, initial)[place][0][name], expected[kind])
+
+
+def test_only_the_words_of_a_source_are_reversed() -> None:
+    reversing, plain = translator("encoder.reverse_source=true"), translator()
+    plain.load_state_dict(reversing.state_dict())
+    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    backward = collate([source[::-1] for source in SOURCES], TARGETS, [0, 1, 2])
+    close(
+        reversing(batch.source, batch.source_lengths, batch.tokens),
+        plain(backward.source, backward.source_lengths, backward.tokens),
+    )
+
+
+def test_ties_share_their_weights() -> None:
+    model = translator("model.tied=true", "model.shared_embedding=true", "tokenizer.joint=true")
+    assert model.output.weight is model.decoder.embedding.weight is model.encoder.embedding.weight
+    assert translator().output.weight is not translator().decoder.embedding.weight
 
 
 def test_chunks_leave_the_decoders_values_and_cut_its_gradient() -> None:

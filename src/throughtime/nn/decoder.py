@@ -12,7 +12,7 @@ from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.products import Linear
-from throughtime.nn.stack import Layer, Stack, StackState
+from throughtime.nn.stack import Layer, Stack, StackNoise, StackState
 from throughtime.nn.state import detach
 
 
@@ -120,6 +120,13 @@ class DecoderSource(NamedTuple):
     summary: Tensor
 
 
+class DecoderNoise(NamedTuple):
+    """What is drawn once for a target that comes in parts: what is left of each word, and the stack's noise."""
+
+    words: Tensor | None
+    stack: StackNoise
+
+
 class DecoderState(NamedTuple):
     """All that the next step needs: the source, and for each hypothesis (one a sentence in training, several side by side
     in a search) the stack's state, its last `output`, the readout `fed` back, what attention has `seen`, and where it
@@ -179,21 +186,30 @@ class Decoder(nn.Module):
         cell = cast(Cell, cast(Layer, self.stack.layers[-1]).cells[0])
         return state[-1][0][cell.states[0]]
 
-    def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        words, found = self.words(tokens, self.embedding(tokens)), []
+    def draw(self, rows: int) -> DecoderNoise | None:
+        """In training, the noise of whole targets; without it every call of `forward` draws its own."""
+        if not self.training:
+            return None
+        return DecoderNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows))
+
+    def forward(
+        self, tokens: Tensor, state: DecoderState, noise: DecoderNoise | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        noise = noise or self.draw(len(tokens))
+        words, found = self.words(tokens, self.embedding(tokens), noise and noise.words), []
         for part in words.split(1 if self.form.early or self.form.feeding else words.shape[1], dim=1):
-            readout, state = self._advance(part, state)
+            readout, state = self._advance(part, state, noise and noise.stack)
             found.append(readout)
         return torch.cat(found, dim=1), state
 
-    def _advance(self, words: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def _advance(self, words: Tensor, state: DecoderState, noise: StackNoise | None) -> tuple[Tensor, DecoderState]:
         """Words (batch, time, features): all steps, or the one that waited."""
         source, hypotheses = state.source, len(words) // len(state.source.summary)
         context, looked = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words), state[-2:]
         if self.attention and self.form.early:
             context, *looked = self.attention(state.output[:, None], source.attended, state.seen)
         read = torch.cat([words, context, _at_every_step(state.fed, words)], dim=-1)
-        outputs, stack = self.stack(read, state.stack)
+        outputs, stack = self.stack(read, state.stack, noise=noise)
         if self.attention and not self.form.early:
             context, *looked = self.attention(outputs, source.attended, state.seen)
         readout = self.readout(outputs, *[context] * self.form.reads_context, *[words] * self.form.reads_words)
@@ -204,8 +220,9 @@ class Decoder(nn.Module):
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Readouts of all steps, the gradient from step to step cut every `chunk` steps (truncated BPTT)."""
         found: list[Tensor] = []
+        noise = self.draw(len(tokens))
         for part in tokens.split(chunk or tokens.shape[1], dim=1):
-            readout, state = self(part, cut_off(state) if found else state)
+            readout, state = self(part, cut_off(state) if found else state, noise)
             found.append(readout)
         return torch.cat(found, dim=1)
 

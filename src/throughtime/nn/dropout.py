@@ -7,18 +7,26 @@ from torch import Tensor, nn
 from throughtime import config
 
 
-class Locked(nn.Module):
-    """One mask for all time steps of a sequence (Gal and Ghahramani 2016): (batch, time, features) -> the same."""
+class Units(nn.Module):
+    """Drops units at a rate, each at every step by itself, or `locked`, by one mask for all steps of a sequence (Gal and
+    Ghahramani 2016): (batch, time, features) -> the same."""
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, locked: bool):
         super().__init__()
-        self.rate = rate
+        self.rate, self.locked = rate, locked
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        if not self.training or not self.rate:
-            return inputs
-        mask = nn.functional.dropout(inputs.new_ones(inputs.shape[0], 1, inputs.shape[2]), self.rate)
-        return inputs * mask
+    def draw(self, like: Tensor) -> Tensor | None:
+        """The mask for a sequence like this (batch, ..., features), (batch, 1, features); None where there is none."""
+        if not (self.locked and self.training and self.rate):
+            return None
+        return nn.functional.dropout(like.new_ones(len(like), 1, like.shape[-1]), self.rate)
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask`: what `draw` gave, for a sequence that comes in parts; None draws for this part alone."""
+        if not self.locked:
+            return nn.functional.dropout(inputs, self.rate, self.training)
+        mask = self.draw(inputs) if mask is None else mask
+        return inputs if mask is None else inputs * mask.to(inputs.dtype)
 
 
 class Words(nn.Module):
@@ -31,16 +39,22 @@ class Words(nn.Module):
         super().__init__()
         self.vocabulary, self.rate = vocabulary, rate
 
-    def forward(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+    def draw(self, like: Tensor) -> Tensor | None:
+        """What is left of each word, (vocabulary,); None where nothing is dropped."""
         if not self.training or not self.rate:
-            return vectors
-        kept = nn.functional.dropout(vectors.new_ones(self.vocabulary), self.rate)
-        return vectors * kept[tokens, None]
+            return None
+        return nn.functional.dropout(like.new_ones(self.vocabulary), self.rate)
+
+    def forward(self, tokens: Tensor, vectors: Tensor, kept: Tensor | None = None) -> Tensor:
+        """`kept`: what `draw` gave, for a text that comes in parts; None draws for this part alone."""
+        kept = self.draw(vectors) if kept is None else kept
+        return vectors if kept is None else vectors * kept[tokens, None]
 
 
 class Rates(NamedTuple):
-    """How much is dropped where: of the words, before the first layer, between layers, before the output, and of the
-    recurrent weights; and whether one mask serves all steps."""
+    """How much is dropped where: of the words, before the first layer, between layers, before the output, of the recurrent
+    weights, and whether one mask serves all steps; and within the step of a cell, as `nn/cells/noisy.py` has it, of the
+    state before the product, of the change of output and memory, and of the candidate."""
 
     words: float = 0.0
     inputs: float = 0.0
@@ -48,21 +62,34 @@ class Rates(NamedTuple):
     outputs: float = 0.0
     weights: float = 0.0
     locked: bool = False
+    state: float = 0.0
+    zoneout: tuple[float, float] | None = None
+    candidate: float = 0.0
 
-    def module(self, rate: float) -> nn.Module:
+    def module(self, rate: float) -> Units:
         """What drops units at a rate."""
-        return Locked(rate) if self.locked else nn.Dropout(rate)
+        return Units(rate, self.locked)
 
 
 def rates(choice: config.Dropout) -> Rates:
     """The rates of `dropout=`."""
     match choice:
-        case config.Zaremba():
-            return Rates(inputs=choice.rate, between=choice.rate, outputs=choice.rate)
         case config.Awd():
             return Rates(choice.words, choice.inputs, choice.between, choice.outputs, choice.weights, locked=True)
+        case config.Variational():
+            return Rates(choice.words, choice.rate, choice.rate, choice.rate, locked=True, state=choice.state)
+        case config.Zoneout():
+            return _between_layers(choice.rate)._replace(zoneout=(choice.output, choice.memory))
+        case config.RecurrentDropout():
+            return _between_layers(choice.rate)._replace(candidate=choice.candidate)
+        case config.Zaremba():
+            return _between_layers(choice.rate)
         case _:
             return Rates()
+
+
+def _between_layers(rate: float) -> Rates:
+    return Rates(inputs=rate, between=rate, outputs=rate)
 
 
 def slowness(

@@ -1,8 +1,9 @@
 """The two models: a language model, and an encoder-decoder. Token ids in, logits out, state in and out."""
 
+import torch
 from torch import Tensor, nn
 
-from throughtime.nn.decoder import Decoder, DecoderState
+from throughtime.nn.decoder import Decoder, DecoderState, cut_off
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState
@@ -44,10 +45,35 @@ class EncoderDecoder(nn.Module):
         self.encoder, self.decoder, self.output = encoder, decoder, output
         self.dropout = rates.module(rates.outputs)
 
-    def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
-        """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""
-        outputs = self.decoder.in_chunks(tokens, self.start(source, source_lengths), chunk)
-        return self._logits(outputs)
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        tokens: Tensor,
+        chunk: int | None = None,
+        own: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary).
+
+        The decoder's gradient through time is cut every `chunk` steps. Where `own` (batch, time) is true a word drawn from
+        the step before stands in the target's place (Bengio et al. 2015); no gradient goes through the draw.
+        """
+        state = self.start(source, source_lengths)
+        if own is None:
+            return self._logits(self.decoder.in_chunks(tokens, state, chunk))
+        return self._logits(self._with_own_words(tokens, own, state, chunk))
+
+    def _with_own_words(self, tokens: Tensor, own: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
+        """Readouts (batch, time, width), step by step."""
+        noise, readouts, words = self.decoder.draw(len(tokens)), [], tokens[:, :1]
+        for time, given in enumerate(tokens.split(1, dim=1)):
+            words = torch.where(own[:, time, None], words, given)
+            readout, state = self.decoder(
+                words, cut_off(state) if chunk and time and time % chunk == 0 else state, noise
+            )
+            readouts.append(readout)
+            words = torch.multinomial(self._logits(readout.detach())[:, 0].softmax(-1, torch.float32), 1)
+        return torch.cat(readouts, dim=1)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
         """The decoder's state once the source is read."""

@@ -67,7 +67,7 @@ class ReadyLinear(nn.Module):
 
 def steps_alone(layer: Layer) -> bool:
     """Whether a layer goes one way, and its cell's input product is the usual one."""
-    return len(layer.cells) == 1 and type(cast(Cell, layer.cells[0])).project is Cell.project
+    return len(layer.cells) == 1 and type(cast(Cell, layer.cells[0]).active).project is Cell.project
 
 
 class ReadyLayer(nn.Module):
@@ -76,7 +76,7 @@ class ReadyLayer(nn.Module):
     def __init__(self, layer: Layer, precision: Precision):
         super().__init__()
         self._layer, self.cells, self.width = layer, layer.cells, layer.width
-        self.cell = cell = cast(Cell, layer.cells[0])
+        self.cell = cell = cast(Cell, layer.cells[0]).active
         self.project = product(cell.weight_input.detach(), cell.bias_input.detach(), precision)
         self._products = [
             product(matrix.detach(), None if bias is None else bias.detach(), precision) if len(matrix) else None
@@ -84,10 +84,15 @@ class ReadyLayer(nn.Module):
         ]
 
     def forward(
-        self, inputs: Tensor, state: Sequence[CellState | None], lengths: Tensor | None, resets: Tensor | None
+        self,
+        inputs: Tensor,
+        state: Sequence[CellState | None],
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Sequence[None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         if inputs.shape[1] > 1 or lengths is not None or resets is not None or state[0] is None:
-            return self._layer(inputs, state, lengths, resets)
+            return self._layer(inputs, state, lengths, resets, noise)
         cell = self.cell
         gates, carried, vectors = self.project(inputs[:, 0]), dict(state[0]), cell.vector_values()
         for stage, multiplied in zip(cell.stages(), self._products, strict=True):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import CellState, Matrices, Noise
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
@@ -24,6 +24,7 @@ def run(
     backward: bool = False,
     engine: str = "auto",
     resets: Tensor | None = None,
+    noise: Noise | None = None,
 ) -> tuple[Tensor, CellState]:
     """Runs a cell over time.
 
@@ -36,32 +37,41 @@ def run(
             or a batch leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`; backward, too, no state
             comes over the boundary before such a step.
+        noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
 
     Returns:
         Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
     """
-    state = {**cell.initial_state(len(inputs)), **(state or {})}
+    cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
+    noise = noise or cell.draw(len(inputs))
+    inputs = cell.with_noise(inputs, noise)
     if backward:
         behind = None if resets is None else _from_behind(resets, lengths)
-        outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, behind)
+        outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, behind, noise.matrices)
         return reverse(outputs, lengths), state
-    return _run(cell, inputs, state, lengths, engine, resets)
+    return _run(cell, inputs, state, lengths, engine, resets, noise.matrices)
 
 
 def _run(
-    cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None, engine: str, resets: Tensor | None
+    cell: Cell,
+    inputs: Tensor,
+    state: CellState,
+    lengths: Tensor | None,
+    engine: str,
+    resets: Tensor | None,
+    matrices: Matrices,
 ) -> tuple[Tensor, CellState]:
     match _chosen(cell, inputs, lengths, resets) if engine == "auto" else engine:
         case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
-            return native(cell, inputs, state, lengths)
+            return native(cell, inputs, state, lengths, matrices)
         case "scan" if isinstance(cell, LinearCell):
             return scan(cell, inputs, state, masks(inputs, lengths, resets))
         case "scan" if isinstance(cell, Mlstm):
             return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
         case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
-            return fused(cell, inputs, state, masks(inputs, lengths, resets))
+            return fused(cell, inputs, state, masks(inputs, lengths, resets), matrices)
         case _:
-            return loop(cell, inputs, state, masks(inputs, lengths, resets))
+            return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:

@@ -1,19 +1,28 @@
 """Layers on one another, each in one direction or both."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import CellState, Noise
+from throughtime.nn.cells.noisy import CandidateDropCell, VariationalCell, ZoneoutCell
 from throughtime.nn.dropout import Rates
 
 CellMaker = Callable[[int, int], Cell]  # features, hidden
 StackState = tuple[tuple[CellState, ...], ...]  # layer, direction
 Merge = Literal["concat", "sum"]
+
+
+class StackNoise(NamedTuple):
+    """What is drawn once for a sequence that comes in parts: the masks before each layer, and the noise of each layer and
+    direction."""
+
+    masks: tuple[Tensor | None, ...]
+    cells: tuple[tuple[Noise, ...], ...]
 
 
 class Layer(nn.Module):
@@ -26,11 +35,16 @@ class Layer(nn.Module):
         self._merge, self._engine = merge, engine
 
     def forward(
-        self, inputs: Tensor, state: Sequence[CellState | None], lengths: Tensor | None, resets: Tensor | None
+        self,
+        inputs: Tensor,
+        state: Sequence[CellState | None],
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Sequence[Noise | None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         runs = [
-            recurrence.run(cell, inputs, start, lengths, direction == 1, self._engine, resets)  # type: ignore[arg-type]
-            for direction, (cell, start) in enumerate(zip(self.cells, state, strict=True))
+            recurrence.run(cell, inputs, start, lengths, direction == 1, self._engine, resets, drawn)  # type: ignore[arg-type]
+            for direction, (cell, start, drawn) in enumerate(zip(self.cells, state, noise, strict=True))
         ]
         outputs = [found for found, _ in runs]
         merged = torch.stack(outputs).sum(0) if self._merge == "sum" else torch.cat(outputs, dim=-1)
@@ -69,7 +83,7 @@ class Stack(nn.Module):
                 one.weight_drop = rates.weights
                 if learned_state:
                     one.learn_state()
-            layer = Layer(cells, merge, engine)
+            layer = Layer([_disturbed(one, rates) for one in cells], merge, engine)
             self.layers.append(layer)
             self.width = layer.width
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
@@ -78,14 +92,24 @@ class Stack(nn.Module):
         """The state that every cell begins with."""
         return tuple(tuple(cell.initial_state(rows) for cell in layer.cells) for layer in self.layers)  # type: ignore[union-attr]
 
+    def draw(self, rows: int) -> StackNoise:
+        """The noise of a sequence; without it every call of `forward` draws its own."""
+        cells = tuple(tuple(cell.active.draw(rows) for cell in layer.cells) for layer in self.layers)  # type: ignore[union-attr]
+        widths = [layer.cells[0].features for layer in self.layers]  # type: ignore[union-attr, index]
+        drops = [self.before, *[self.between] * (len(widths) - 1)]
+        like = cells[0][0].matrices[0][0]
+        masks = tuple(drop.draw(like.new_empty(rows, width)) for drop, width in zip(drops, widths, strict=True))
+        return StackNoise(masks, cells)
+
     def forward(
         self,
         inputs: Tensor,
         state: StackState | None = None,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
+        noise: StackNoise | None = None,
     ) -> tuple[Tensor, StackState]:
-        outputs, final = self.layered(inputs, state, lengths, resets)
+        outputs, final = self.layered(inputs, state, lengths, resets, noise)
         return outputs[-1], final
 
     def layered(
@@ -94,14 +118,25 @@ class Stack(nn.Module):
         state: StackState | None = None,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
+        noise: StackNoise | None = None,
     ) -> tuple[list[Tensor], StackState]:
         """The same, with the outputs of every layer."""
         found, final = [], []
         for place, layer in enumerate(self.layers):
             start = (None,) * self.directions if state is None else state[place]
-            dropped = self.between(inputs) if place else self.before(inputs)
-            outputs, after = layer(dropped, start, lengths, resets)
+            mask, drawn = (noise.masks[place], noise.cells[place]) if noise else (None, (None,) * self.directions)
+            dropped = self.between(inputs, mask) if place else self.before(inputs, mask)
+            outputs, after = layer(dropped, start, lengths, resets, drawn)
             inputs = inputs + outputs if self.residual and inputs.shape == outputs.shape else outputs
             found.append(inputs)
             final.append(after)
         return found, tuple(final)
+
+
+def _disturbed(cell: Cell, rates: Rates) -> Cell:
+    """The cell with the noise in its step that the regularisation asks for."""
+    if rates.zoneout is not None:
+        return ZoneoutCell(cell, *rates.zoneout)
+    if rates.candidate:
+        return CandidateDropCell(cell, rates.candidate)
+    return VariationalCell(cell, rates.state) if rates.state else cell

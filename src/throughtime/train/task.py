@@ -14,7 +14,7 @@ from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.state import State, replace_rows
-from throughtime.train import evaluation, optim
+from throughtime.train import evaluation, optim, teacher
 from throughtime.train.accumulation import Accumulation
 from throughtime.train.loss import Losses, of_all_ranks, per_token, smoothed_loss
 from throughtime.train.ranks import from_all_ranks
@@ -233,12 +233,16 @@ class LanguageModelTask(Task):
 
 
 class TranslationTask(Task):
-    """Teacher forcing; the decoder's gradient through time is cut every `chunk` target steps."""
+    """The decoder reads what `teacher=` feeds it in training, its gradient through time cut every `chunk` target steps; in
+    evaluation it reads the target."""
 
     model: EncoderDecoder
 
     def losses(self, batch: PairBatch, split: str) -> Losses:
-        tbptt = self._settings.tbptt
-        chunk = tbptt.chunk if self.training and isinstance(tbptt, config.FixedChunks) else None
-        logits = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
+        tokens, chunk, own, tbptt, choice = batch.tokens, None, None, self._settings.tbptt, self._settings.teacher
+        if split == "train":
+            chunk = tbptt.chunk if isinstance(tbptt, config.FixedChunks) else None
+            tokens = teacher.with_unknown(tokens, choice.word_dropout)
+            own = teacher.own_places(tokens, teacher.own_share(choice, self.global_step))
+        logits = self.model(batch.source, batch.source_lengths, tokens, chunk, own)
         return smoothed_loss(logits, batch.targets, self._settings.loss.label_smoothing)

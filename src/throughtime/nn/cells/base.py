@@ -13,6 +13,7 @@ from throughtime.nn.products import linear
 
 CellState = dict[str, Tensor]
 StageFunction = Callable[..., CellState]
+Matrices = list[tuple[Tensor, Tensor | None]]  # weight (out, in) and bias of each stage
 
 
 class Stage(NamedTuple):
@@ -27,6 +28,14 @@ class Stage(NamedTuple):
     operand: str | None
     blocks: int
     function: StageFunction
+
+
+class Noise(NamedTuple):
+    """What training draws for a cell once for all steps of a sequence: the recurrent matrices as they are used, as
+    `Cell.matrices` has them, and a mask of its own kind (rows, its width) where the cell asks for one."""
+
+    matrices: Matrices
+    mask: Tensor | None = None
 
 
 class Cell(nn.Module, ABC):
@@ -133,7 +142,7 @@ class Cell(nn.Module, ABC):
         """The products of a step and what follows each."""
         return (Stage(self.states[0], self.gates, self.step),)
 
-    def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
+    def matrices(self) -> Matrices:
         """Weight and bias of each stage as dense matrices (out, in), out being 0 where it has no product."""
         rows = [stage.blocks * self.hidden for stage in self.stages()]
         if self.weight_hidden is None:
@@ -142,10 +151,20 @@ class Cell(nn.Module, ABC):
         biases = [None] * len(rows) if self.bias_hidden is None else self.bias_hidden.split(rows)
         return list(zip(weights, biases, strict=True))
 
-    def dropped_matrices(self) -> list[tuple[Tensor, Tensor | None]]:
-        """The same with a share `weight_drop` of each weight dropped in training, one mask for all steps (Wan et al. 2013,
-        Merity et al. 2017)."""
-        return [(F.dropout(weight, self.weight_drop, self.training), bias) for weight, bias in self.matrices()]
+    @property
+    def active(self) -> "Cell":
+        """The cell that runs: itself, unless training alone disturbs it and this is evaluation."""
+        return self
+
+    def draw(self, rows: int) -> Noise:
+        """The matrices, in training without a share `weight_drop` of the weights (Wan et al. 2013, Merity et al. 2017)."""
+        if not (self.training and self.weight_drop):
+            return Noise(self.matrices())
+        return Noise([(F.dropout(weight, self.weight_drop), bias) for weight, bias in self.matrices()])
+
+    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+        """The inputs (batch, time, features) with the noise behind the features that `project` takes for the steps."""
+        return inputs
 
     def vector_values(self) -> list[Tensor]:
         """The parameters that `vectors` names."""

@@ -22,11 +22,13 @@ class Gru(Cell):
     keeps = 1
 
     @staticmethod
-    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
+    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, kept: Tensor | None = None) -> CellState:
+        """One step; `kept` is what is kept of n."""
         input_r, input_z, input_n = input_gates.chunk(3, dim=-1)
         recurrent_r, recurrent_z, recurrent_n = recurrent_gates.chunk(3, dim=-1)
         z = torch.sigmoid(input_z + recurrent_z)
         n = torch.tanh(input_n + torch.sigmoid(input_r + recurrent_r) * recurrent_n)
+        n = n if kept is None else kept * n
         return {"h": (1 - z) * n + z * state["h"]}
 
 

@@ -23,9 +23,11 @@ class Lstm(Cell):
     start = Start(forget_bias=1.0)
 
     @staticmethod
-    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
+    def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, kept: Tensor | None = None) -> CellState:
+        """One step; `kept` is what is kept of g."""
         i, f, g, o = (input_gates + recurrent_gates).chunk(4, dim=-1)
-        c = torch.sigmoid(f) * state["c"] + torch.sigmoid(i) * torch.tanh(g)
+        g = torch.tanh(g) if kept is None else kept * torch.tanh(g)
+        c = torch.sigmoid(f) * state["c"] + torch.sigmoid(i) * g
         return {"h": torch.sigmoid(o) * torch.tanh(c), "c": c}
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
@@ -30,7 +30,9 @@ from throughtime.nn.products import multiplication
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
 
 
-def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
+def fused(
+    cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None, matrices: Matrices
+) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
     gates = cell.project(inputs.transpose(0, 1).contiguous()).contiguous()  # as the kernels expect of all tensors
     state = {name: state[name].to(cell.weight_input.dtype) for name in cell.states}
@@ -41,7 +43,7 @@ def fused(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> 
     tensors = {f"{name}@0": part for name, part in state.items()}
     tensors |= {f"initial {name}@0": part.contiguous() for name, part in initial.items()}
     tensors |= {f"vector {place}@0": vector for place, vector in enumerate(cell.vector_values())}
-    for place, (matrix, bias) in enumerate(cell.dropped_matrices(), start=1):
+    for place, (matrix, bias) in enumerate(matrices, start=1):
         tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
     run = Run(_kernels(cell, gates, masks is not None), masks, torch.is_grad_enabled())
     outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())

@@ -4,14 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines.masks import Masks, choose
 
 
-def loop(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
+def loop(
+    cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None, matrices: Matrices
+) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
     outputs, output = [], cell.states[0]
-    matrices, vectors = cell.dropped_matrices(), cell.vector_values()
+    vectors = cell.vector_values()
     initial = cell.initial_state(len(inputs)) if masks else state
     for time, gates in enumerate(cell.project(inputs).unbind(1)):  # unbind's gradient is one stack, not T slices
         if masks is None:
@@ -26,9 +28,7 @@ def loop(cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None) -> t
     return torch.stack(outputs, dim=1), state
 
 
-def step(
-    cell: Cell, gates: Tensor, state: CellState, matrices: list[tuple[Tensor, Tensor | None]], vectors: list[Tensor]
-) -> CellState:
+def step(cell: Cell, gates: Tensor, state: CellState, matrices: Matrices, vectors: list[Tensor]) -> CellState:
     """One step: each stage's product, then its pointwise rest."""
     carried = dict(state)
     for stage, matrix in zip(cell.stages(), matrices, strict=True):

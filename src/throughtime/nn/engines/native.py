@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.nn.cells import Cell, Gru, Lstm, ReluRnn, TanhRnn
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import CellState, Matrices
 
 KERNELS: dict[type[Cell], Callable[..., tuple[Tensor, ...]]] = {
     TanhRnn: torch.rnn_tanh,
@@ -17,13 +17,15 @@ KERNELS: dict[type[Cell], Callable[..., tuple[Tensor, ...]]] = {
 }
 
 
-def native(cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None) -> tuple[Tensor, CellState]:
+def native(
+    cell: Cell, inputs: Tensor, state: CellState, lengths: Tensor | None, matrices: Matrices
+) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, hidden) and the state after each row's end.
 
     Every length must be at least 1.
     """
     kernel = KERNELS[type(cell)]
-    ((weight_hidden, bias_hidden),) = cell.dropped_matrices()
+    ((weight_hidden, bias_hidden),) = matrices
     weights = [cell.weight_input, weight_hidden, cell.bias_input, bias_hidden]
     carried = [state[name][None] for name in cell.states]
     settings = (True, 1, 0.0, cell.training, False)  # biases, layers, dropout, training, bidirectional

@@ -1,0 +1,182 @@
+"""Cells with noise in their step: what the regularisers of `dropout=` do inside the recurrence."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from throughtime.nn.cells.base import Cell, CellState, Matrices, Noise, Stage, StageFunction
+
+
+class NoisyCell(Cell):
+    """A cell around another that it disturbs. Its inputs carry `width_of_noise` columns behind the features, which reach
+    every step behind the gates, so that a step stays a pure function and every engine runs it alike."""
+
+    width_of_noise: int
+
+    def __init__(self, inner: Cell):
+        nn.Module.__init__(self)
+        self.inner = inner
+        self.states, self.vectors, self.sizes = inner.states, inner.vectors, inner.sizes  # type: ignore[misc]
+        self.features, self.hidden = inner.features, inner.hidden
+
+    @property
+    def weight_input(self) -> nn.Parameter:  # type: ignore[override]
+        """The inner cell's."""
+        return self.inner.weight_input
+
+    @property
+    def projected(self) -> int:
+        return self.inner.projected + self.width_of_noise
+
+    @property
+    def bridged(self) -> tuple[str, ...]:
+        return self.inner.bridged
+
+    def initial_state(self, rows: int) -> CellState:
+        return self.inner.initial_state(rows)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        features, noise = inputs.split([self.features, self.width_of_noise], dim=-1)
+        gates = self.inner.project(features)
+        return torch.cat([gates, noise.to(gates.dtype)], dim=-1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(stage._replace(function=self._undisturbed(stage.function)) for stage in self.inner.stages())
+
+    def _undisturbed(self, function: StageFunction) -> StageFunction:
+        """A stage that does not see the noise."""
+        return lambda gates, *rest: function(self._parts(gates)[0], *rest)
+
+    def _parts(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Gates and noise, through which no gradient goes."""
+        found, noise = gates.split([gates.shape[-1] - self.width_of_noise, self.width_of_noise], dim=-1)
+        return found, noise.detach()
+
+    def matrices(self) -> Matrices:
+        return self._for_stages(self.inner.matrices())
+
+    def draw(self, rows: int) -> Noise:
+        return Noise(self._for_stages(self.inner.draw(rows).matrices))
+
+    def _for_stages(self, matrices: Matrices) -> Matrices:
+        """The inner cell's matrices, with none for the stages that are new."""
+        return matrices
+
+    def vector_values(self) -> list[Tensor]:
+        return self.inner.vector_values()
+
+
+class VariationalCell(NoisyCell):
+    """Dropout of the state in front of every recurrent product, with one mask for all steps of a sequence (Gal and
+    Ghahramani 2016): R (m * h_{t-1}) in place of R h_{t-1}; in a cell with several products a step, of all operands as wide
+    as the output."""
+
+    def __init__(self, inner: Cell, rate: float):
+        super().__init__(inner)
+        self.rate, self.width_of_noise = rate, inner.width
+
+    @property
+    def active(self) -> Cell:
+        return self if self.training else self.inner
+
+    def draw(self, rows: int) -> Noise:
+        ones = self.weight_input.new_ones(rows, self.width_of_noise)
+        return super().draw(rows)._replace(mask=F.dropout(ones, self.rate))
+
+    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+        assert noise.mask is not None
+        return torch.cat([inputs, noise.mask[:, None].expand(-1, inputs.shape[1], -1).to(inputs.dtype)], dim=-1)
+
+    def _masked(self) -> list[bool]:
+        """For each inner stage whether its operand is dropped."""
+        others, stages = (None, *self.states[1:]), zip(self.inner.stages(), self.inner.matrices(), strict=True)
+        return [stage.operand not in others and matrix.shape[1] == self.width_of_noise for stage, (matrix, _) in stages]
+
+    def stages(self) -> tuple[Stage, ...]:
+        found: list[Stage] = []
+        for stage, masked in zip(super().stages(), self._masked(), strict=True):
+            if masked:
+                found.append(Stage(None, 0, self._drop(str(stage.operand))))
+                stage = stage._replace(operand=f"dropped {stage.operand}")
+            found.append(stage)
+        return tuple(found)
+
+    def _drop(self, operand: str) -> StageFunction:
+        return lambda gates, _, carried, *__: {f"dropped {operand}": carried[operand] * self._parts(gates)[1]}
+
+    def _for_stages(self, matrices: Matrices) -> Matrices:
+        found: Matrices = []
+        for matrix, masked in zip(matrices, self._masked(), strict=True):
+            found += [(matrix[0][:0], None)] * masked + [matrix]
+        return found
+
+
+class ZoneoutCell(NoisyCell):
+    """Units that keep their state at random, each at every step by itself (Krueger et al. 2017): s_t = d * s_{t-1} +
+    (1 - d) * s~_t, s~_t what the inner cell makes; in evaluation d is its expectation. Of the states those are zoned that a
+    decoder may take over, the output with the rate `output`, the others with `memory`."""
+
+    def __init__(self, inner: Cell, output: float, memory: float):
+        super().__init__(inner)
+        zoned = dict.fromkeys([inner.states[0], *inner.bridged])
+        self.rates = {name: output if name == inner.states[0] else memory for name in zoned}
+        self._widths = [inner.sizes[name] for name in zoned]
+        self.width_of_noise = sum(self._widths)
+
+    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+        shape = inputs.shape[:2]
+        kept = [
+            inputs.new_full((*shape, width), rate)
+            for rate, width in zip(self.rates.values(), self._widths, strict=True)
+        ]
+        return torch.cat([inputs, *(part.bernoulli() if self.training else part for part in kept)], dim=-1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        *before, last = self.inner.stages()
+        found = [Stage(None, 0, self._remember), *super().stages()[:-1]] if before else []
+        return (*found, last._replace(function=self._zoned(last.function)))
+
+    def _remember(self, _: Tensor, __: None, carried: CellState, *___: Tensor) -> CellState:
+        return {f"before {name}": carried[name].clone() for name in self.rates}
+
+    def _zoned(self, function: StageFunction) -> StageFunction:
+        def zoned(gates: Tensor, product: Tensor | None, carried: CellState, *vectors: Tensor) -> CellState:
+            gates, noise = self._parts(gates)
+            fresh = function(gates, product, carried, *vectors)
+            for name, kept in zip(self.rates, noise.split(self._widths, dim=-1), strict=True):
+                before, after = carried.get(f"before {name}", carried[name]), (carried | fresh)[name]
+                fresh = {**fresh, name: torch.lerp(after, before, kept.to(after.dtype))}
+            return fresh
+
+        return zoned
+
+    def _for_stages(self, matrices: Matrices) -> Matrices:
+        return matrices if len(matrices) == 1 else [(matrices[0][0][:0], None), *matrices]
+
+
+class CandidateDropCell(NoisyCell):
+    """Dropout of the candidate alone, each unit at every step by itself, so that nothing of what is remembered gets lost
+    (Semeniuta et al. 2016): c_t = f * c_{t-1} + i * m * g in the LSTM, h_t = z * h_{t-1} + (1 - z) * m * n in the GRU."""
+
+    def __init__(self, inner: Cell, rate: float):
+        super().__init__(inner)
+        self.rate, self.width_of_noise = rate, inner.hidden
+
+    @property
+    def active(self) -> Cell:
+        return self if self.training else self.inner
+
+    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+        return torch.cat([inputs, F.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden), self.rate)], dim=-1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        (stage,) = self.inner.stages()
+        return (stage._replace(function=self._dropped),)
+
+    def _dropped(self, gates: Tensor, product: Tensor, state: CellState) -> CellState:
+        gates, kept = self._parts(gates)
+        step: Any = self.inner.step
+        fresh: CellState = step(gates, product, state, kept)
+        return fresh

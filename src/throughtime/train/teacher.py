@@ -1,0 +1,38 @@
+"""What the decoder is fed in training: the target's words, some of them unknown, or some the model's own."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from throughtime import config
+from throughtime.data.tokenizer import UNK
+
+
+def own_share(choice: config.Teacher, step: int) -> float:
+    """The share of the model's own words after `step` steps, 1 - epsilon of Bengio et al. 2015, section 2.4."""
+    match choice:
+        case config.ConstantTeacher():
+            return choice.share
+        case config.LinearTeacher():
+            return choice.share * min(1.0, step / choice.steps)
+        case config.InverseSigmoidTeacher():
+            return 1.0 / (1.0 + choice.steps * math.exp(-min(step / choice.steps, 700.0)))
+        case _:
+            return 0.0
+
+
+def own_places(tokens: Tensor, share: float) -> Tensor | None:
+    """Where the model's own words are to be fed, (batch, time); None where nowhere. The first, bos, is always given."""
+    return _some_places(tokens, share) if share else None
+
+
+def with_unknown(tokens: Tensor, rate: float) -> Tensor:
+    """The tokens (batch, time), each but the first unknown at a rate (Bowman et al. 2016, section 3.1)."""
+    return tokens.masked_fill(_some_places(tokens, rate), UNK) if rate else tokens
+
+
+def _some_places(tokens: Tensor, rate: float) -> Tensor:
+    places = torch.rand(tokens.shape) < rate
+    places[:, 0] = False
+    return places.to(tokens.device)
