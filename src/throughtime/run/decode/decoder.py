@@ -12,7 +12,7 @@ from throughtime.run.decode.answers import NOTHING, Answer, as_json, as_text, de
 from throughtime.run.decode.questions import Question, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
-from throughtime.search import Demands, Hypothesis, banned, search, stepper_of
+from throughtime.search import Demands, Hypothesis, banned, contained, search, stepper_of
 
 
 class Decoder:
@@ -30,7 +30,8 @@ class Decoder:
         self._reads: Tokenizer = found.tokenizers["text" if self._continues else "source"]
         self._writes: Tokenizer = found.tokenizers["text" if self._continues else "target"]
 
-        self._demands = Demands(banned=banned(settings.search, self._writes.encode))
+        choice, encode = settings.search, self._writes.encode
+        self._demands = Demands(contained=contained(choice, encode), banned=banned(choice, encode))
 
     def answer(self, source: Source, batch: Block) -> list[Answer]:
         """One answer a line, in order."""
@@ -46,7 +47,7 @@ class Decoder:
         if rows:
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
-            results = search(self._settings.search, self._stepper, batch, random, self._demands)
+            results = search(self._settings.search, self._stepper, batch, random, self._demands, self._writes.decode)
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found
