@@ -1,4 +1,4 @@
-"""The models: a language model, one that goes on from a prefix, and an encoder-decoder. Token ids in, logits out, state in and out."""
+"""The models: a language model, one that goes on from a prefix, an encoder-decoder. Ids in, logits out, state in and out."""
 
 import torch
 from torch import Tensor, nn
