@@ -98,7 +98,7 @@ TRAIN = {
     "resume={}/broken.ckpt": "broken.ckpt: allowed is a whole checkpoint of throughtime",
     "trainer.accelerator=mps": "trainer.accelerator=mps: allowed is auto or cpu",
     "trainer.clip.value=1": "trainer.clip.value=1: allowed is null where trainer.clip.norm is set",
-    "trainer.early_stopping.monitor=bits_per_character": "allowed is with model=encoder_decoder bleu",
+    "trainer.early_stopping.monitor=bits_per_character": "allowed is with these metrics.scores bleu",
 }
 DECODE = {
     "": "checkpoint=null: allowed is a checkpoint file",

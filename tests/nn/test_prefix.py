@@ -6,7 +6,7 @@ from tests.conftest import settings
 from torch import Tensor
 
 from throughtime import build
-from throughtime.data.batch import collate
+from throughtime.data.pairs import collate
 from throughtime.data.tokenizer import BOS, EOS
 from throughtime.nn.models import PrefixModel
 from throughtime.search import search, stepper_of
