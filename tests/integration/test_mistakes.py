@@ -34,7 +34,7 @@ TRAIN = {
     "model.bridge=copy": "model.bridge=copy: allowed is linear, or a decoder as wide as the encoder's directions together",
     "model.shared_embedding=true": "model.shared_embedding=true: allowed is only with tokenizer.joint=true",
     "context=multihead context.heads=3": "context.heads=3: allowed is a divisor of the decoder's width, 8",
-    "cell@encoder.cell=own": "encoder.cell: allowed is",
+    "cell@encoder.cell=own": "encoder.cell=own: allowed is rnn, lstm",
     "tbptt=jitered": "; did you mean jittered?",
     "trainer.accumulate=0": "trainer.accumulate=0: allowed is a number of at least 1",
     "batch.documents=cut": "batch.documents=cut: allowed is carry or reset",

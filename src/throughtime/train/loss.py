@@ -32,7 +32,7 @@ def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Losses:
-    """The same, minimised with the share `smoothing` of each target spread over all tokens (Szegedy et al. 2016, section 7)."""
+    """The same, minimised with the share `smoothing` of each target spread over all tokens (Szegedy et al. 2016)."""
     chances = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     counted = targets != IGNORED
     total = F.nll_loss(chances.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
