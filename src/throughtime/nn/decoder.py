@@ -155,7 +155,7 @@ class Decoder(nn.Module):
         self.embedding, self.stack, self.bridge, self.readout = embedding, stack, bridge, readout
         self.attention = context if isinstance(context, Attention) else None
         self.summary = context if isinstance(context, Summary) else None
-        self._form, self.width = form, readout.width
+        self.form, self.width = form, readout.width
 
     def start(self, encoded: Encoded) -> DecoderState:
         """The state before the first target token."""
@@ -168,8 +168,8 @@ class Decoder(nn.Module):
         return DecoderState(
             source=DecoderSource(Source(keys, values, encoded.mask), summary),
             stack=stack,
-            output=self._output(stack) if self._form.early else none,
-            fed=memory.new_zeros(len(memory), self.width) if self._form.feeding else none,
+            output=self._output(stack) if self.form.early else none,
+            fed=memory.new_zeros(len(memory), self.width) if self.form.feeding else none,
             seen=seen,
             attention=memory.new_zeros(len(memory), 1, 0),
         )
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         words, found = self.words(tokens, self.embedding(tokens)), []
-        for part in words.split(1 if self._form.early or self._form.feeding else words.shape[1], dim=1):
+        for part in words.split(1 if self.form.early or self.form.feeding else words.shape[1], dim=1):
             readout, state = self._advance(part, state)
             found.append(readout)
         return torch.cat(found, dim=1), state
@@ -190,15 +190,15 @@ class Decoder(nn.Module):
         """Words (batch, time, features): all steps, or the one that waited."""
         source, hypotheses = state.source, len(words) // len(state.source.summary)
         context, looked = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words), state[-2:]
-        if self.attention and self._form.early:
+        if self.attention and self.form.early:
             context, *looked = self.attention(state.output[:, None], source.attended, state.seen)
         read = torch.cat([words, context, _at_every_step(state.fed, words)], dim=-1)
         outputs, stack = self.stack(read, state.stack)
-        if self.attention and not self._form.early:
+        if self.attention and not self.form.early:
             context, *looked = self.attention(outputs, source.attended, state.seen)
-        readout = self.readout(outputs, *[context] * self._form.reads_context, *[words] * self._form.reads_words)
-        output = outputs[:, -1] if self._form.early else state.output
-        fed = readout[:, -1] if self._form.feeding else state.fed
+        readout = self.readout(outputs, *[context] * self.form.reads_context, *[words] * self.form.reads_words)
+        output = outputs[:, -1] if self.form.early else state.output
+        fed = readout[:, -1] if self.form.feeding else state.fed
         return readout, DecoderState(source, stack, output, fed, *looked)
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:

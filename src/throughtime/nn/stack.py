@@ -61,7 +61,7 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width, self._residual = features, residual
+        self.width, self.residual = features, residual
         self.layers = nn.ModuleList()
         for width in widths:
             cells = [cell(self.width, width) for _ in range(self.directions)]
@@ -101,7 +101,7 @@ class Stack(nn.Module):
             start = (None,) * self.directions if state is None else state[place]
             dropped = self.between(inputs) if place else self.before(inputs)
             outputs, after = layer(dropped, start, lengths, resets)
-            inputs = inputs + outputs if self._residual and inputs.shape == outputs.shape else outputs
+            inputs = inputs + outputs if self.residual and inputs.shape == outputs.shape else outputs
             found.append(inputs)
             final.append(after)
         return found, tuple(final)
