@@ -58,7 +58,7 @@ def test_greedy_search_goes_on_from_the_prefix(model: PrefixModel) -> None:
     for source, (hypothesis,) in zip(SOURCES, found, strict=True):
         target: list[int] = []
         while len(target) < 6 and EOS not in target:
-            logits = in_one_go(model, source, target)[-1]
+            logits = in_one_go(model, source, target)[-1].detach().clone()
             logits[[0, BOS]] = -torch.inf
             target.append(int(logits.argmax()))
         assert hypothesis.tokens == [token for token in target if token != EOS]
