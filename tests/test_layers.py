@@ -42,6 +42,7 @@ LAYERS = [
         "callbacks.progress",
         "callbacks.averaging",
         "callbacks.interruption",
+        "callbacks.keeping",
     ],
     ["callbacks.decoding"],
     ["build"],

@@ -1,6 +1,7 @@
 """Config -> objects: the only place that knows every layer."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.keeping import kept
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
@@ -104,14 +106,14 @@ class Decodable:
     metrics: config.Metrics
 
 
-def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
-    """Model and tokenizers out of nothing but the checkpoint; a cell of the user's own out of `code`, a file or module
-    that the user names, and never out of one that the checkpoint names.
+def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodable:
+    """Model and tokenizers out of nothing but the checkpoint, of several the mean of their weights; a cell of the user's own
+    out of `code`, a file or module that the user names, and never out of one that the checkpoint names.
 
     Raises:
         Mistake: the checkpoint cannot be used, or needs `code` and there is none.
     """
-    content = checkpoint.read(path, "checkpoint")
+    content = checkpoint.average([checkpoint.read(path, "checkpoint") for path in paths], "checkpoint")
     ours = content["throughtime"]
     settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
@@ -217,6 +219,7 @@ def _callbacks(
         progress,
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
+        *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

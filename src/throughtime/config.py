@@ -98,11 +98,12 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
     sentences: Count
+    question: Literal["first", "last"]
     train: Count
     validation: Count
     test: Count
@@ -571,6 +572,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+
+    best: Count
+    last: Count
+
+
+@dataclass(frozen=True)
 class Trainer:
     """How long, on what, how often."""
 
@@ -584,6 +593,7 @@ class Trainer:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
+    keep: Keep
 
 
 # search ----------------------------------------------------------------------------------------------------------
@@ -755,7 +765,8 @@ class DecodeConfig:
     """All of `python decode.py`."""
 
     mode: Literal["search", "score"]
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
+    combine: Literal["average"] | None
     input: str | list[str]
     targets: str | None
     output: str
@@ -776,8 +787,8 @@ class DecodeConfig:
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
-            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        if not self.checkpoint:
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
         _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
 

@@ -43,13 +43,13 @@ def decode(settings: config.DecodeConfig) -> None:
     Raises:
         Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
     """
-    path = checkpoint.find(settings.checkpoint or "", settings.outputs, "checkpoint")
+    paths = _checkpoints(settings)
     found = sources(settings)
     total = _lines_of(found)
-    tally, typewriter = _tally(settings, total, path), Typewriter()
+    tally, typewriter = _tally(settings, total, paths[-1]), Typewriter()
     show = typewriter.show if shows_tokens(settings, found) else None
-    with workers(settings, path, show) as submit, _bar(total) as advance:
-        job = Job(settings, fingerprint(path), submit, advance, tally, typewriter)
+    with workers(settings, paths, show) as submit, _bar(total) as advance:
+        job = Job(settings, " ".join(map(fingerprint, paths)), submit, advance, tally, typewriter)
         for source in found:
             job.run(source)
     job.remarks.close()
@@ -63,6 +63,15 @@ def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tall
     if settings.mode == "score":
         return Total()
     return Untold() if settings.references is None else References.of(settings, total, path)
+
+
+def _checkpoints(settings: config.DecodeConfig) -> list[Path]:
+    """The files of `checkpoint=`; several only where it is said what to make of them."""
+    names = settings.checkpoint if isinstance(settings.checkpoint, list) else [settings.checkpoint or ""]
+    paths = [path for name in names for path in checkpoint.find_all(name, settings.outputs, "checkpoint")]
+    if len(paths) > 1 and settings.combine is None:
+        raise config.wrong("combine", None, f"average with the {len(paths)} files of checkpoint=")
+    return paths
 
 
 class Remarks:

@@ -9,7 +9,6 @@ from throughtime import build, config
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
 from throughtime.search import Stepper, stepper_of
-from throughtime.train import checkpoint
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Loaded:
     continues: bool
 
 
-def load(settings: config.DecodeConfig, path: Path, device: torch.device) -> Loaded:
-    """The model of a checkpoint on a device."""
-    found = build.from_checkpoint(path, settings.allow_code)
+def load(settings: config.DecodeConfig, paths: list[Path], device: torch.device) -> Loaded:
+    """The model of a checkpoint, or of several, on a device."""
+    found = build.from_checkpoints(paths, settings.allow_code)
     continues = isinstance(found.model, LanguageModel)
     reads, writes = ("text", "text") if continues else ("source", "target")
     return Loaded(stepper_of(found.model.to(device)), found.tokenizers[reads], found.tokenizers[writes], continues)
