@@ -118,9 +118,7 @@ class Job:
                 self.remarks.add(source, answers)
                 self.advance(len(block))
 
-    def _blocks(
-        self, source: Source, file: BinaryIO, lines: Iterator[bytes], done: int
-    ) -> Iterator[Block | None]:
+    def _blocks(self, source: Source, file: BinaryIO, lines: Iterator[bytes], done: int) -> Iterator[Block | None]:
         if is_typed(source):
             return typed()
         if is_live(source):

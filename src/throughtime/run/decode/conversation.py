@@ -13,7 +13,7 @@ from throughtime.run.decode.answers import on_one_line
 from throughtime.run.decode.output import StandardOutput
 from throughtime.run.decode.reading import Block, Line
 from throughtime.run.decode.sources import Source
-from throughtime.search import Batch, Scores, Stepper
+from throughtime.search.stepper import Batch, Scores, Stepper
 
 PROMPT = "> "
 

@@ -42,7 +42,9 @@ class Decoder:
         rows = [row for row, one in enumerate(asked) if self._loaded.continues or (ids[row] and not one.text.isspace())]
         found = [[NOTHING] for _ in ids]
         if rows:
-            prefixes = [encoded(self._loaded.writes, asked[row].prefix, asked[row], self._settings.longest) for row in rows]
+            prefixes = [
+                encoded(self._loaded.writes, asked[row].prefix, asked[row], self._settings.longest) for row in rows
+            ]
             demands = Demands(prefixes=prefixes, banned=self._banned)
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
@@ -61,7 +63,9 @@ class Decoder:
         written = as_json(result) if source.writes_json else as_text(result, self._several)
         if self._settings.attention == "text" and not source.writes_json:
             written += alignment.grid(result["source_tokens"], best)
-        return Answer(asked.place, written, best["text"] if source.writes_json else read_back(best["text"]), asked.remarks)
+        return Answer(
+            asked.place, written, best["text"] if source.writes_json else read_back(best["text"]), asked.remarks
+        )
 
 
 def _seeded(seed: int, place: int) -> torch.Generator:

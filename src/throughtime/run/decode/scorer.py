@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from throughtime import config
@@ -54,7 +54,9 @@ class Scorer:
             "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in target],
             "token_log_probabilities": scores,
         }
-        return Answer(asked.place, as_json(result) if source.writes_json else _as_text(result), (total, length), asked.remarks)
+        return Answer(
+            asked.place, as_json(result) if source.writes_json else _as_text(result), (total, length), asked.remarks
+        )
 
 
 def _as_text(result: dict[str, Any]) -> str:
@@ -84,7 +86,7 @@ class Total:
                 log_probability, length, *_ = line.split(b"\t")
                 self._count(float(log_probability), int(length))
 
-    def add(self, answers: list[Answer]) -> None:
+    def add(self, answers: Sequence[Answer]) -> None:
         """Counts answers."""
         for answer in answers:
             self._count(*answer.gist)
@@ -96,5 +98,6 @@ class Total:
 
     def report(self) -> None:
         """The perplexity of all lines together, on standard error."""
-        found = f"log-probability {self._log_probability:.4f}  perplexity {perplexity(self._log_probability, self._tokens):.4f}"
-        print(f"lines {self._lines:,}  tokens {self._tokens:,}  {found}", file=sys.stderr)
+        shown = f"{perplexity(self._log_probability, self._tokens):.4f}"
+        counts = f"lines {self._lines:,}  tokens {self._tokens:,}"
+        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {shown}", file=sys.stderr)

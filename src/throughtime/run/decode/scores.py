@@ -55,8 +55,8 @@ def metrics() -> dict[str, Metric]:
 
 @dataclass
 class References:
-    """Compares the texts of a job with others: `streams` of references, each a line for each line of the input; a `baseline`'s texts;
-    what else the checkpoint's `metrics` measured."""
+    """Compares the texts of a job with others: `streams` of references, each a line for each line of the input; those of a
+    `baseline`; by what else the checkpoint's `metrics` measured too."""
 
     name: list[str]
     streams: list[list[str]]
@@ -94,7 +94,9 @@ class References:
         for lines in (*self.streams, *([self.baseline] if self.baseline is not None else [])):
             if len(lines) != len(self.texts) or not lines:
                 raise config.wrong(
-                    "references", ", ".join(self.name), f"as many lines as the input had, {len(self.texts)}, not {len(lines)}"
+                    "references",
+                    ", ".join(self.name),
+                    f"as many lines as the input had, {len(self.texts)}, not {len(lines)}",
                 )
         for row in self._rows(self.texts):
             print(row, file=sys.stderr)
