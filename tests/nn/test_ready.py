@@ -34,7 +34,7 @@ def single(double: None) -> None:
 
 def built(*overrides: str) -> nn.Module:
     torch.manual_seed(3)
-    chosen = settings(*overrides, "model.hidden=8", "model.embedding=6", "model.depth=2")
+    chosen = settings("model.hidden=8", "model.embedding=6", "model.depth=2", *overrides)
     return build.model(chosen, {"text": 20, "source": 20, "target": 20}).eval()
 
 
@@ -48,19 +48,40 @@ def stepped(model: EncoderDecoder) -> Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_ready_model_steps_as_the_model(cell: str) -> None:
-    model = built(f"cell={cell}", "data=number_words", "context=dot")
+    model = built(f"cell={cell}", "data=number_words", "context=general")
     with torch.no_grad():
         torch.testing.assert_close(stepped(ready(model, "float32")), stepped(model), atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
 
 
-def test_a_ready_language_model_reads_and_steps(story: object) -> None:
-    model = built("data=text", f"data.path={story}")
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["context=initial_state"],
+        ["context=every_step"],
+        ["context=every_step_output"],
+        ["context=location"],
+        ["context=multihead", "context.heads=2", "encoder.hidden=4"],
+        ["context=additive", "context.query=before", "context.input_feeding=true", "model.readout=maxout"],
+        ["model.readout=deep", "model.embedding=8"],
+        ["model.residual=true", "model.embedding=8"],
+    ],
+    ids=" ".join,
+)
+def test_a_ready_model_steps_in_every_form(choice: list[str]) -> None:
+    model = built("data=number_words", *choice)
+    with torch.no_grad():
+        torch.testing.assert_close(stepped(ready(model, "float32")), stepped(model), atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", ["model.residual=false", "model.residual=true", "model.tied=true"])
+def test_a_ready_language_model_steps_on(choice: str, story: object) -> None:
+    model = built("data=text", f"data.path={story}", choice, *["model.embedding=8"] * ("true" in choice))
     prepared = ready(model, "float32")
     assert isinstance(model, LanguageModel)
     assert isinstance(prepared, LanguageModel)
     with torch.no_grad():
         whole, _ = model(TOKENS)
-        first, state = prepared(TOKENS[:, :3])
+        first, state = model(TOKENS[:, :3])
         rest = [first]
         for token in TOKENS[:, 3:].split(1, dim=1):
             found, state = prepared(token, state)
@@ -73,7 +94,7 @@ def test_the_model_stays_as_it_was() -> None:
     before = [(name, type(part)) for name, part in model.named_modules()]
     copied = ready(model, "float32")
     assert [(name, type(part)) for name, part in model.named_modules()] == before
-    assert model.decoder.embedding.weight is copied.decoder.embedding.weight
+    assert model.encoder.embedding.weight is copied.encoder.embedding.weight
 
 
 @pytest.mark.parametrize("precision", LOWER)

@@ -29,12 +29,12 @@ def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     scales = (matrix.abs().amax(dim=1) / 127).clamp(min=1e-20)
     whole = (matrix / scales[:, None]).round().to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(whole.contiguous(), [TYPICAL_ROWS, matrix.shape[1]])
-    zeros, middle = torch.zeros(len(matrix), dtype=torch.int), torch.full((), 128.5)
-    added = torch.zeros(()) if bias is None else bias
+    zeros, added = torch.zeros(len(matrix), dtype=torch.int), torch.zeros(()) if bias is None else bias
 
     def multiplied(x: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True).add_(1e-20)
-        low = torch.addcdiv(middle, x, scale, value=127).to(torch.uint8)  # -127 to 127, rounded, from 1 up
+        scale = x.abs().amax(dim=1, keepdim=True).add_(1e-20)
+        signed = (x * (127 / scale)).round_().to(torch.int8)
+        low = signed.view(torch.uint8).bitwise_xor_(128)  # + 128: oneDNN is quick where the left side has no sign
         found = torch.ops.onednn.qlinear_pointwise(
             low, 1 / 127, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )

@@ -1,22 +1,29 @@
 """A model made ready for many steps with the weights that it has: their matrices packed once, in a lower precision if
-asked, and the state stepped without an engine around it. States, sums over the source and logits stay in float32."""
+asked, the first layer's input product of every word kept, and the state stepped without an engine around it. States, sums
+over the source and logits stay in float32."""
 
 import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.decoder import Decoder
+from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
 from throughtime.nn.stack import Layer
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
+LARGEST_TABLE = 1 << 25  # numbers in the products of all words
+
+
 def ready(model: Model, precision: Precision) -> Model:
-    """A copy of a model (or a part of one) for decoding, which shares its parameters as long as they are not changed."""
+    """A copy of a model that takes single steps as the model does, with the parameters as they are now."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     found = copy.deepcopy(model, shared).eval()
     for parent in list(found.modules()):
@@ -25,7 +32,24 @@ def ready(model: Model, precision: Precision) -> Model:
                 setattr(parent, name, ReadyLinear(child, precision))
             elif isinstance(child, Layer) and steps_alone(child):
                 setattr(parent, name, ReadyLayer(child, precision))
+    for part in found.modules():
+        if isinstance(part, LanguageModel | Decoder):
+            _keep_products(part)
     return found
+
+
+def _keep_products(part: LanguageModel | Decoder) -> None:
+    """Looks up what the first layer makes of a word, where it reads nothing else and nothing else reads the word."""
+    first, words = part.stack.layers[0], part.embedding
+    if not isinstance(first, ReadyLayer) or first.cell.features != words.embedding_dim:
+        return
+    read_again = isinstance(part, Decoder) and part.form.reads_words
+    if read_again or (part.stack.residual and first.cell.features == first.width):
+        return
+    if words.num_embeddings * first.cell.projected <= LARGEST_TABLE:
+        with torch.no_grad():
+            part.embedding = nn.Embedding.from_pretrained(first.cell.project(words.weight))
+        first.project = lambda gates: gates
 
 
 class ReadyLinear(nn.Module):
@@ -43,7 +67,7 @@ class ReadyLinear(nn.Module):
 
 def steps_alone(layer: Layer) -> bool:
     """Whether a layer goes one way, and its cell's input product is the usual one."""
-    return len(layer.cells) == 1 and getattr(type(layer.cells[0]), "project", None) is Cell.project
+    return len(layer.cells) == 1 and type(cast(Cell, layer.cells[0])).project is Cell.project
 
 
 class ReadyLayer(nn.Module):
@@ -52,8 +76,8 @@ class ReadyLayer(nn.Module):
     def __init__(self, layer: Layer, precision: Precision):
         super().__init__()
         self._layer, self.cells, self.width = layer, layer.cells, layer.width
-        cell: Cell = layer.cells[0]  # type: ignore[assignment]
-        self._project = product(cell.weight_input.detach(), cell.bias_input.detach(), precision)
+        self.cell = cell = cast(Cell, layer.cells[0])
+        self.project = product(cell.weight_input.detach(), cell.bias_input.detach(), precision)
         self._products = [
             product(matrix.detach(), None if bias is None else bias.detach(), precision) if len(matrix) else None
             for matrix, bias in cell.matrices()
@@ -64,8 +88,8 @@ class ReadyLayer(nn.Module):
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         if inputs.shape[1] > 1 or lengths is not None or resets is not None or state[0] is None:
             return self._layer(inputs, state, lengths, resets)
-        cell: Cell = self.cells[0]  # type: ignore[assignment]
-        gates, carried, vectors = self._project(inputs[:, 0]), dict(state[0]), cell.vector_values()
+        cell = self.cell
+        gates, carried, vectors = self.project(inputs[:, 0]), dict(state[0]), cell.vector_values()
         for stage, multiplied in zip(cell.stages(), self._products, strict=True):
             operand = None if multiplied is None or stage.operand is None else multiplied(carried[stage.operand])
             carried |= stage.function(gates, operand, carried, *vectors)

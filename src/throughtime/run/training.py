@@ -145,7 +145,7 @@ def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, start:
     """A resumed run goes on with the model and vocabulary it began with."""
     ours = checkpoint.read(start, "resume")["throughtime"]
     now = checkpoint.about(settings, prepared)
-    for group in ("data", "tokenizer", "model", "cell", "context", "optim"):
+    for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim"):
         for key, value in now["config"][group].items():
             before = ours["config"][group].get(key)
             if value != before and not (group == "optim" and key != "name"):

@@ -11,7 +11,7 @@ from throughtime.data.tokenizer import BOS, EOS, PAD
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.precision import Precision
 from throughtime.nn.ready import ready
-from throughtime.nn.state import State, select_rows
+from throughtime.nn.state import State, map_state, select_rows
 
 Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or prompts
 
@@ -52,7 +52,7 @@ class LanguageModelStepper(_ModelStepper):
     """Continues prompts; a prompt stands behind bos, and may be empty."""
 
     def __init__(self, model: LanguageModel, precision: Precision = "float32"):
-        self._model, self._device = ready(model, precision), next(model.parameters()).device
+        self._model, self._steps, self._device = model, ready(model, precision), next(model.parameters()).device
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         read = [[BOS, *prompt] for prompt in batch]
@@ -61,7 +61,7 @@ class LanguageModelStepper(_ModelStepper):
         return last, self._model.read(pad(read).to(self._device), lengths)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
-        logits, state = self._model(tokens.reshape(-1, 1), state)
+        logits, state = self._steps(tokens.reshape(-1, 1), state)
         return self._scores(logits.view(*tokens.shape, -1)), state
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
@@ -73,11 +73,15 @@ class EncoderDecoderStepper(_ModelStepper):
 
     def __init__(self, model: EncoderDecoder, precision: Precision = "float32"):
         self._model, self._device = ready(model, precision), next(model.parameters()).device
+        self._low = precision != "float32"
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         sources = [[*source, EOS] for source in batch]
         lengths = torch.tensor([len(source) for source in sources], device=self._device)
-        return torch.full_like(lengths, BOS), self._model.start(pad(sources).to(self._device), lengths)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            encoded = self._model.encoder(pad(sources).to(self._device), lengths)
+        whole = map_state(_in_float32, encoded) if self._low else encoded
+        return torch.full_like(lengths, BOS), self._model.decoder.start(whole)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         logits, state = self._model.step(tokens.reshape(-1, 1), state)
@@ -87,11 +91,15 @@ class EncoderDecoderStepper(_ModelStepper):
     def _attention(tokens: Tensor, state: State) -> Tensor | None:
         if not state.attention.shape[-1]:
             return None
-        return state.attention.view(*tokens.shape, -1).masked_fill(~state.source.mask[:, None], 1.0)
+        return state.attention.view(*tokens.shape, -1).masked_fill(~state.source.attended.mask[:, None], 1.0)
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         source = state.source if sentences is None else select_rows(state.source, sentences)
         return select_rows(state._replace(source=()), rows.flatten())._replace(source=source)
+
+
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def stepper_of(model: Any, precision: Precision = "float32") -> Stepper:
