@@ -847,11 +847,14 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
+    mode: Literal["search", "score"]
     checkpoint: str | list[str] | None
     combine: Literal["average"] | None
     input: str | list[str]
+    targets: str | None
     output: str
     format: Literal["auto", "text", "jsonl"]
+    attention: Literal["none", "text", "image"]
     resume: bool
     references: str | list[str] | None
     baseline: str | None
@@ -878,10 +881,21 @@ def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
         raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
     if config.resume and config.output == "-":
         raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
+    if config.targets is not None and config.mode != "score":
+        raise wrong("targets", config.targets, "null without mode=score")
+    if config.mode == "score":
+        _refuse_with_scores(config)
     if config.baseline is not None and config.references is None:
         raise wrong("baseline", config.baseline, "null without references=")
     if config.baseline is not None and config.bootstrap < 2:
         raise wrong("bootstrap", config.bootstrap, "at least 2 with baseline=")
+
+
+def _refuse_with_scores(config: DecodeConfig) -> None:
+    if config.references is not None:
+        raise wrong("references", config.references, "null with mode=score, which decodes nothing")
+    if config.attention != "none":
+        raise wrong("attention", config.attention, "none with mode=score")
 
 
 def widths(model: Model) -> list[int]:
