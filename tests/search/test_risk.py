@@ -26,7 +26,7 @@ def test_the_most_like_the_others_comes_first() -> None:
 
 def test_samples_come_once_each() -> None:
     plain = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "typical": None}
-    named = {"name": "minimum_bayes_risk", "max_length": 3, "samples": 20, "utility": "bleu"}
+    named = {"name": "minimum_bayes_risk", "max_length": 3, "samples": 20, "utility": "bleu", "n_best": 20}
     choice = config.check(LIMITS | plain | named, config.MinimumBayesRisk)
     for found in run(Table(5, 1), [3, 4], choice):
         assert len({tuple(one.tokens) for one in found}) == len(found) > 1

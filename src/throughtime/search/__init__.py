@@ -57,7 +57,7 @@ def search(
             return greedy(stepper, batch, choice, demands)
         case config.MinimumBayesRisk():
             rows = sample(stepper, batch, choice, demands, random)
-            return [minimum_bayes_risk(row, choice.utility, write) for row in rows]
+            return [minimum_bayes_risk(row, choice.utility, write)[: choice.n_best] for row in rows]
         case config.Sample():
             return sample(stepper, batch, choice, demands, random)
         case config.StochasticBeam():
