@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
-    ["config", "whole"],
+    ["config", "whole", "memory"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention"],
