@@ -47,7 +47,7 @@ def bare_loop(settings: config.TrainConfig, prepared: Prepared, steps: int) -> f
     model = Bare(size, settings.model)  # type: ignore[arg-type]
     optimizer = torch.optim.SGD(model.parameters(), settings.optim.lr)
     text = open_stream(prepared.folder / "train.bin", size)
-    chunks = list(islice(ChunkLoader(text, settings.batch.columns, config.chunk_of(settings.tbptt)), steps))
+    chunks = list(islice(ChunkLoader(text, settings.batch.columns, settings.tbptt), steps))
     state, started = None, time.perf_counter()
     for chunk in chunks:
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.trainer.precision == "bf16-mixed"):
@@ -82,8 +82,7 @@ def ours(settings: config.TrainConfig, prepared: Prepared, steps: int) -> float:
         trainer.limit_val_batches = 0
         trainer.fit(build.task(settings, prepared), datamodule=build.datamodule(settings, prepared))
         tracker.finish(failed=False)
-    chunk = config.chunk_of(settings.tbptt) or 0
-    return steps * settings.batch.columns * chunk / (clock.ended - clock.started)
+    return steps * settings.batch.columns * settings.tbptt.chunk / (clock.ended - clock.started)
 
 
 def main() -> None:

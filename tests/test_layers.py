@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole", "memory"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
-    ["data.corpus", "data.batch", "search.score", "train.ranks", "nn.products"],
+    ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention"],
     ["nn.engines.masks", "nn.engines.graphs"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
@@ -25,8 +25,16 @@ LAYERS = [
     ["search.extensions", "search.finished", "search.rules"],
     ["search.sample", "search.beam"],
     ["search"],
-    ["data.stream", "data.pairs", "train.loss", "train.optim", "train.quality", "train.evaluation"],
-    ["data.prepare"],
+    [
+        "data.stream",
+        "data.pairs",
+        "train.loss",
+        "train.optim",
+        "train.accumulation",
+        "train.quality",
+        "train.evaluation",
+    ],
+    ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint"],
     [
         "callbacks.tracking",

@@ -154,7 +154,7 @@ def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDat
     """The loaders of a text or of pairs."""
     if not config.reads_text(settings.data):
         return PairModule(prepared, settings.batch, settings.seed)
-    return StreamModule(prepared, settings.batch, config.chunk_of(settings.tbptt))
+    return StreamModule(prepared, settings.batch, settings.tbptt, settings.seed)
 
 
 def monitored(settings: config.TrainConfig) -> str:
@@ -174,7 +174,8 @@ def trainer(
     choice = settings.trainer
     clip = "norm" if choice.clip.norm is not None else "value"
     # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
-    interval: dict[str, Any] = {"val_check_interval": choice.validate_every, "check_val_every_n_epoch": None}
+    batches = choice.validate_every and choice.validate_every * choice.accumulate
+    interval: dict[str, Any] = {"val_check_interval": batches, "check_val_every_n_epoch": None}
     return Trainer(
         max_epochs=choice.epochs,
         max_steps=choice.steps or -1,
@@ -184,6 +185,7 @@ def trainer(
         devices=choice.devices,
         strategy="ddp" if world > 1 else "auto",
         precision=choice.precision,
+        accumulate_grad_batches=choice.accumulate,
         gradient_clip_val=choice.clip.value if clip == "value" else choice.clip.norm,
         gradient_clip_algorithm=clip,
         callbacks=_callbacks(settings, prepared, tracker, progress, folder),

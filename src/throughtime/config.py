@@ -202,10 +202,13 @@ Tokenizer = PlainTokenizer | LearnedTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns of a text stream and the share of them that begins anew at a chunk of training, so that the model stays at
-    home with a fresh state; or tokens (padding included) of a bucket of pairs."""
+    """Columns of a text stream, where they begin, whether the state goes on from document to document, and the share of
+    columns that begins anew at a chunk of training, so that the model stays at home with a fresh state; or tokens (padding
+    included) of a bucket of pairs."""
 
     columns: Count
+    offset: bool
+    documents: Literal["carry", "reset"]
     restarts: Share
     tokens: Count
     longest: Count
@@ -432,7 +435,37 @@ class FixedChunks:
     chunk: Count
 
 
-Tbptt = FullBptt | FixedChunks
+@dataclass(frozen=True)
+class JitteredChunks:
+    """Chunks of random length around `chunk`, the learning rate in proportion (Merity et al. 2017, section 5)."""
+
+    name: Literal["jittered"]
+    chunk: Annotated[int, Range(at_least=5)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every `stride` steps the loss of these, its gradient through `window` steps (Williams and Peng 1990)."""
+
+    name: Literal["windows"]
+    stride: Count
+    window: Count
+
+    def __post_init__(self) -> None:
+        if self.window < self.stride:
+            raise wrong("tbptt.window", self.window, f"a number of at least tbptt.stride={self.stride}")
+
+
+@dataclass(frozen=True)
+class CheckpointedBptt:
+    """Gradients through the whole sequence, of which only the states every `chunk` steps are kept and the rest is computed
+    once more; null is the square root of the length (Chen et al. 2016)."""
+
+    name: Literal["checkpointed"]
+    chunk: Count | None
+
+
+Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
 
 
 @dataclass(frozen=True)
@@ -545,6 +578,7 @@ class Trainer:
     steps: Count | None
     minutes: Positive | None
     validate_every: Count | None
+    accumulate: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -761,11 +795,6 @@ def widths(model: Model) -> list[int]:
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
 
 
-def chunk_of(tbptt: Tbptt) -> int | None:
-    """Steps between two cuts of the gradient; None where it is never cut."""
-    return tbptt.chunk if isinstance(tbptt, FixedChunks) else None
-
-
 def reads_text(data: Data) -> bool:
     """Whether the corpus is running text (for a language model) rather than pairs."""
     return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)
@@ -792,6 +821,8 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong(
             "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
         )
+    if isinstance(model, EncoderDecoderShape) and not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
     if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):

@@ -55,8 +55,19 @@ def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None
     assert summary["epochs"] == 2
 
 
-def test_two_processes_equal_one_with_twice_the_columns(program: Program, tmp_path: Path, story: Path) -> None:
-    exact = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "batch.restarts=0", "tbptt.chunk=16"]
+TOGETHER = {
+    "fixed": ["tbptt.chunk=16"],
+    "jittered": ["tbptt=jittered", "tbptt.chunk=12", "batch.offset=true", "trainer.accumulate=2"],
+    "windows": ["tbptt=windows", "tbptt.stride=12", "tbptt.window=30", "model.learned_state=true", "trainer.epochs=2"],
+    "checkpointed": ["tbptt=checkpointed", "batch.offset=true", "trainer.epochs=21"],
+}
+
+
+@pytest.mark.parametrize("option", TOGETHER)
+def test_two_processes_equal_one_with_twice_the_columns(
+    program: Program, tmp_path: Path, story: Path, option: str
+) -> None:
+    exact = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "batch.restarts=0", *TOGETHER[option]]
     alone, shared = ["batch.columns=4"], ["batch.columns=2", "trainer=ddp", "trainer.accelerator=cpu"]
     weights = {}
     for name, places in (("alone", alone), ("shared", shared)):

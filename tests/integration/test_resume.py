@@ -44,6 +44,38 @@ def test_in_the_middle_of_an_epoch_the_state_is_carried(train: Callable[..., Pat
     same(whole, train(*common, "trainer.epochs=2", "trainer.steps=20", f"resume={half}", folder="resumed"))
 
 
+OPTIONS = {
+    "jittered": ["tbptt=jittered", "tbptt.chunk=12", "batch.offset=true", "optim=sgd", "schedule=cosine"],
+    "windows": ["tbptt=windows", "tbptt.stride=10", "tbptt.window=24", "batch.documents=reset", "data.path='{}/*.txt'"],
+    "checkpointed": ["tbptt=checkpointed", "batch.offset=true", "trainer.epochs=12"],
+    "accumulated": ["tbptt.chunk=16", "trainer.accumulate=3", "model.learned_state=true"],
+    "accumulated and jittered": ["tbptt=jittered", "tbptt.chunk=12", "trainer.accumulate=4", "batch.offset=true"],
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_way_through_time_in_the_middle_of_an_epoch(
+    train: Callable[..., Path], story: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between two batches, be it of one accumulated step."""
+    (story.parent / "tale.txt").write_text("a dog and a cat.\n" * 30)
+    settings = ["data=text", f"data.path={story}", "dropout=zaremba", "trainer.epochs=2"]
+    common = [*settings, *(setting.format(story.parent) for setting in OPTIONS[option])]
+    whole = train(*common, folder="whole")
+    ended = Interruption.on_train_batch_end
+
+    def signalled(self: Interruption, trainer: Any, *rest: Any) -> None:
+        if trainer.fit_loop.total_batch_idx == 7:
+            signal.raise_signal(signal.SIGTERM)
+        ended(self, trainer, *rest)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_end", signalled)
+    with pytest.raises(SystemExit):
+        train(*common, folder="first")
+    monkeypatch.undo()
+    same(whole, train(*common, f"resume={whole.parent}/first", folder="resumed"))
+
+
 def test_translator(train: Callable[..., Path]) -> None:
     whole = train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", folder="whole")
     half = train(*FEW_NUMBERS, "trainer.epochs=1", "dropout=zaremba", folder="half")

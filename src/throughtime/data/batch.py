@@ -13,13 +13,21 @@ IGNORED = -100  # a target that counts neither in the loss nor in a metric
 class TextChunk(NamedTuple):
     """Some time steps of the parallel columns of a text.
 
-    `tokens` and `targets`: (columns, time); `targets[:, t]` follows `tokens[:, t]`. `first` says that the columns begin
-    here, so that nothing is carried in.
+    `tokens`: (columns, time); `targets`: (columns, scored), those that follow the last `scored` tokens. `first` says that
+    the columns begin here, so that nothing is carried in; after `onward` steps the state is carried to the next chunk.
+    `resets`: (columns, time), steps before which the state begins anew; None where there are none.
     """
 
     tokens: Tensor
     targets: Tensor
     first: bool
+    onward: int
+    resets: Tensor | None = None
+
+    def part(self, begin: int, end: int) -> "TextChunk":
+        """Some of its steps; the targets are those of a chunk that scores every step."""
+        resets = None if self.resets is None else self.resets[:, begin:end]
+        return self._replace(tokens=self.tokens[:, begin:end], targets=self.targets[:, begin:end], resets=resets)
 
 
 class PairBatch(NamedTuple):

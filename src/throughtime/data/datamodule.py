@@ -1,5 +1,6 @@
 """The Lightning side of a prepared corpus: which loader serves which split on which rank."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -8,7 +9,7 @@ import numpy as np
 from throughtime import config
 from throughtime.data.pairs import PairLoader, open_pairs
 from throughtime.data.prepare import Prepared
-from throughtime.data.stream import ChunkLoader, open_stream
+from throughtime.data.stream import ChunkLoader, open_documents, open_stream
 
 
 class _Resumable(lightning.LightningDataModule):
@@ -35,15 +36,15 @@ class _Resumable(lightning.LightningDataModule):
 class StreamModule(_Resumable):
     """Chunks of text columns; evaluation runs through its text in chunks too, whatever training does."""
 
-    EVALUATION_CHUNK = 128
+    EVALUATION = config.FixedChunks("fixed", 128)
 
-    def __init__(self, prepared: Prepared, batch: config.Batch, chunk: int | None):
+    def __init__(self, prepared: Prepared, batch: config.Batch, tbptt: config.Tbptt, seed: int):
         super().__init__()
-        self.prepared, self._batch, self._chunk = prepared, batch, chunk
+        self.prepared, self._batch, self._tbptt, self._seed = prepared, batch, tbptt, seed
 
     def train_dataloader(self) -> ChunkLoader:
-        loader = ChunkLoader(self._text("train"), self._batch.columns, self._chunk, *_place(self.trainer))
-        return self._resumed(loader)
+        turned = {"offset": self._batch.offset, "seed": self._seed}
+        return self._resumed(self._loader("train", self._batch.columns, self._tbptt, **turned))
 
     def val_dataloader(self) -> ChunkLoader:
         return self._evaluation("validation")
@@ -52,12 +53,18 @@ class StreamModule(_Resumable):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> ChunkLoader:
-        text, (rank, world) = self._text(split), _place(self.trainer)
-        columns = min(self._batch.columns, max(1, len(text) // world))
-        return ChunkLoader(text, columns, self.EVALUATION_CHUNK, rank, world)
+        text, (_, world) = self._text(split), _place(self.trainer)
+        return self._loader(split, min(self._batch.columns, max(1, len(text) // world)), self.EVALUATION)
+
+    def _loader(self, split: str, columns: int, tbptt: config.Tbptt, **turned: Any) -> ChunkLoader:
+        documents = open_documents(self._path(split)) if self._batch.documents == "reset" else None
+        return ChunkLoader(self._text(split), columns, tbptt, *_place(self.trainer), documents=documents, **turned)
 
     def _text(self, split: str) -> np.ndarray[Any, Any]:
-        return open_stream(self.prepared.folder / f"{split}.bin", self.prepared.tokenizers["text"].size)
+        return open_stream(self._path(split), self.prepared.tokenizers["text"].size)
+
+    def _path(self, split: str) -> Path:
+        return self.prepared.folder / f"{split}.bin"
 
 
 class PairModule(_Resumable):

@@ -117,20 +117,21 @@ def _boundary(path: str, at: int, stop: int) -> int:
     return at + next((place for place, byte in enumerate(near[:4]) if byte & 0xC0 != 0x80), 0)
 
 
-def read_spans(spans: list[Span]) -> Iterator[dict[str, str]]:
-    """The text of byte spans in pieces that end at white space, so that no word is cut in two."""
+def read_spans(spans: list[Span]) -> Iterator[dict[str, Any]]:
+    """The text of byte spans in pieces that end at white space, so that no word is cut in two; with the first piece of a
+    span a document `begins`."""
     for setting, path, start, stop in spans:
-        held = b""
+        held, begins = b"", True
         with open(path, "rb") as file:
             file.seek(start)
             for size in _sizes(stop - start):
                 held += file.read(size) if held or file.tell() else file.read(size).removeprefix(codecs.BOM_UTF8)
                 end = max(held.rfind(b"\n"), held.rfind(b" ")) + 1
                 if end:
-                    yield {"text": _utf8(setting, path, held[:end])}
-                    held = held[end:]
+                    yield {"text": _utf8(setting, path, held[:end]), "begins": begins}
+                    held, begins = held[end:], False
         if held:
-            yield {"text": _utf8(setting, path, held)}
+            yield {"text": _utf8(setting, path, held), "begins": begins}
 
 
 def _sizes(total: int) -> Iterator[int]:

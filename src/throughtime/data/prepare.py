@@ -19,7 +19,7 @@ from throughtime.data.pairs import write_pairs
 from throughtime.data.stream import write_stream
 from throughtime.data.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 text      t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 ...        one memory-mapped array
 columns   t0 t1 t2 t3 t4 | t5 t6 t7 t8 t9          batch.columns of equal length
-chunks    t0 t1 t2 | t3 t4                         tbptt.chunk steps of all columns at once: one Lightning batch
-          t5 t6 t7 | t8 t9
+chunks    t0 t1 t2 | t3 t4                         some steps of all columns at once: one Lightning batch
+          t5 t6 t7 | t8 t9                         (tbptt=, data/cuts.py)
+
+With batch.offset the first column begins at another place each epoch, and the text goes round.
 """
 
 import hashlib
@@ -17,25 +19,31 @@ import torch
 
 from throughtime import config
 from throughtime.data.batch import IGNORED, TextChunk
+from throughtime.data.cuts import Cuts, cuts
 from throughtime.data.tokenizer import BOS, PAD, Tokenizer
 
 PIECES = 64  # texts tokenized together
 
 
-def write_stream(rows: Iterable[dict[str, str]], tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
-    """Writes the tokens of all rows behind one another and tells how many, of how many characters.
+def write_stream(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
+    """Writes the tokens of all rows behind one another, beside them where documents begin, and tells how many there are.
 
-    The array is uint16 where the vocabulary allows, else uint32; memory stays at a few pieces whatever the text's size.
+    A row is a document of its own unless its `begins` says that it goes on with the last one. The array is uint16 where
+    the vocabulary allows, else uint32; memory stays at a few pieces whatever the text's size.
     """
-    digest, tokens, characters = hashlib.sha256(), 0, 0
+    digest, tokens, characters, begins = hashlib.sha256(), 0, 0, []
     with path.open("wb") as file:
-        pieces = (row["text"] for row in rows)
-        while texts := list(islice(pieces, PIECES)):
-            for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
+        pieces = iter(rows)
+        while some := list(islice(pieces, PIECES)):
+            for row, ids in zip(some, tokenizer.encode_batch([row["text"] for row in some]), strict=True):
+                begins += [tokens] if row.get("begins", True) else []
                 file.write(np.asarray(ids, dtype=token_type(tokenizer.size)).tobytes())
-                digest.update(text.encode())
-                tokens, characters = tokens + len(ids), characters + len(text)
-    return {"tokens": tokens, "characters": characters, "sha256": digest.hexdigest()}
+                digest.update(row["text"].encode())
+                tokens, characters = tokens + len(ids), characters + len(row["text"])
+    documents = np.unique(np.array([place for place in begins if place < tokens], dtype=np.int64))
+    np.save(_documents_path(path), documents)
+    facts = {"tokens": tokens, "characters": characters, "documents": len(documents)}
+    return {**facts, "sha256": digest.hexdigest()}
 
 
 def token_type(vocabulary: int) -> type[np.unsignedinteger[Any]]:
@@ -48,50 +56,83 @@ def open_stream(path: Path, vocabulary: int) -> np.ndarray[Any, Any]:
     return np.memmap(path, dtype=token_type(vocabulary), mode="r")
 
 
+def open_documents(path: Path) -> np.ndarray[Any, Any]:
+    """Where the documents of a token array begin, in order."""
+    found: np.ndarray[Any, Any] = np.load(_documents_path(path))
+    return found
+
+
+def _documents_path(path: Path) -> Path:
+    return path.with_suffix(".documents.npy")
+
+
 class ChunkLoader:
     """The chunks of one pass over a text, in order; a rank holds its own columns.
 
-    Every token is a target exactly once; the first one's input is bos. Where the columns do not come out even, the last
-    ones end in ignored targets. The position is saved with a checkpoint and restored from it.
+    Every token is a target exactly once. The state begins anew, and the input is bos, before the text's first token and
+    before that of each of the `documents`, if these are given. Where the columns do not come out even, the last ones end in
+    ignored targets. Epoch and position are saved with a checkpoint and restored from it.
     """
 
-    def __init__(self, text: np.ndarray[Any, Any], columns: int, chunk: int | None, rank: int = 0, world: int = 1):
+    def __init__(
+        self,
+        text: np.ndarray[Any, Any],
+        columns: int,
+        tbptt: config.Tbptt,
+        rank: int = 0,
+        world: int = 1,
+        *,
+        documents: np.ndarray[Any, Any] | None = None,
+        offset: bool = False,
+        seed: int = 0,
+    ):
         if len(text) < columns * world:
             raise config.wrong(
                 "batch.columns", columns, f"at most the {len(text)} tokens of the text (x {world} processes)"
             )
-        self._text = text
+        self._text, self._tbptt, self._offset, self._seed = text, tbptt, offset, seed
+        self._documents = np.union1d([0], [] if documents is None else documents)
         self._height = -(-len(text) // (columns * world))
-        self._chunk = chunk or self._height
         self._starts = np.arange(rank * columns, (rank + 1) * columns) * self._height
-        self._position = 0
+        self._count = len(cuts(tbptt, self._height, seed, 0).ends)
+        self._epoch, self._position = 0, 0
 
     def __len__(self) -> int:
-        return -(-self._height // self._chunk)
+        return self._count
 
     def __iter__(self) -> Iterator[TextChunk]:
         if self._position == len(self):
-            self._position = 0
+            self._epoch, self._position = self._epoch + 1, 0
+        found = cuts(self._tbptt, self._height, self._seed, self._epoch)
+        random = np.random.default_rng([self._seed, self._epoch, 1])
+        offset = int(random.integers(len(self._text))) if self._offset else 0
         while self._position < len(self):
             self._position += 1
-            yield self._at(self._position - 1)
+            yield self._at(self._position - 1, found, offset)
 
-    def _at(self, chunk: int) -> TextChunk:
-        steps = np.arange(chunk * self._chunk, min((chunk + 1) * self._chunk, self._height))
-        places = self._starts[:, None] + steps
-        targets = self._read(places, IGNORED)
-        tokens = self._read(places - 1, PAD)
-        tokens[places == 0] = BOS
-        return TextChunk(torch.from_numpy(tokens), torch.from_numpy(targets), first=chunk == 0)
+    def _at(self, chunk: int, found: Cuts, offset: int) -> TextChunk:
+        begin, end = int(found.begins[chunk]), int(found.ends[chunk])
+        scored = int(found.ends[chunk - 1]) if chunk else 0
+        onward = int(found.begins[chunk + 1]) if chunk + 1 < len(self) else end
+        turned = self._starts[:, None] + np.arange(begin, end)
+        inside, places = turned < len(self._text), (turned + offset) % len(self._text)
+        anew = inside & self._begin(places)
+        tokens = np.where(inside, self._text[places - 1].astype(np.int64), PAD)
+        tokens[anew] = BOS
+        targets = np.where(inside, self._text[places].astype(np.int64), IGNORED)[:, scored - begin :]
+        anew[:, 0] &= begin > 0  # columns begin with a fresh state as it is
+        resets = torch.from_numpy(anew) if anew.any() else None
+        return TextChunk(torch.from_numpy(tokens), torch.from_numpy(targets), begin == 0, onward - begin, resets)
 
-    def _read(self, places: np.ndarray[Any, Any], outside: int) -> np.ndarray[Any, Any]:
-        inside = places < len(self._text)
-        return np.where(inside, self._text[np.where(inside, places, 0)].astype(np.int64), outside)
+    def _begin(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Whether a document begins at each place."""
+        found: np.ndarray[Any, Any] = self._documents[np.searchsorted(self._documents, places, "right") - 1] == places
+        return found
 
     def state_dict(self) -> dict[str, int]:
-        """How many chunks of this pass are done."""
-        return {"position": self._position}
+        """The epoch, and how many of its chunks are done."""
+        return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on behind the chunks that are done."""
-        self._position = state["position"]
+        self._epoch, self._position = state["epoch"], state["position"]

@@ -21,9 +21,12 @@ class LanguageModel(nn.Module):
         outputs, state = self.outputs(tokens, state)
         return self.output(self.dropout(outputs)), state
 
-    def outputs(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
-        """What the stack makes of the tokens, (batch, time, width), and the state after the last step."""
-        found: tuple[Tensor, StackState] = self.stack(self.words(tokens, self.embedding(tokens)), state)
+    def outputs(
+        self, tokens: Tensor, state: StackState | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """What the stack makes of the tokens, (batch, time, width), and the state after the last step; before the steps in
+        `resets` (batch, time) it begins anew."""
+        found: tuple[Tensor, StackState] = self.stack(self.words(tokens, self.embedding(tokens)), state, resets=resets)
         return found
 
     def read(self, tokens: Tensor, lengths: Tensor) -> StackState:

@@ -3,7 +3,7 @@
 A tree is a tensor, or a dict, (named) tuple or list of trees; every tensor's first axis is the batch row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import torch
@@ -15,11 +15,11 @@ State: TypeAlias = (
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """The tree with `function` applied to every tensor."""
+    """The tree with `function` applied to every tensor, those of a dict in the order of their names."""
     if isinstance(state, Tensor):
         return function(state)
     if isinstance(state, dict):
-        return {name: map_state(function, part) for name, part in state.items()}
+        return {name: map_state(function, state[name]) for name in sorted(state)}
     parts = [map_state(function, part) for part in state]
     return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
 
@@ -27,6 +27,19 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
 def detach(state: State) -> State:
     """The same values, cut off from the gradient: where truncated BPTT truncates."""
     return map_state(Tensor.detach, state)
+
+
+def leaves(state: State) -> list[Tensor]:
+    """All its tensors, in the order of `map_state`."""
+    found: list[Tensor] = []
+    map_state(lambda tensor: (found.append(tensor), tensor)[1], state)  # type: ignore[func-returns-value]
+    return found
+
+
+def with_leaves(state: State, tensors: Iterable[Tensor]) -> State:
+    """The tree with other tensors in the places of its own."""
+    given = iter(tensors)
+    return map_state(lambda _: next(given), state)
 
 
 def replace_rows(state: State, rows: Tensor, fresh: State) -> State:

@@ -1,5 +1,6 @@
 """The token-weighted cross entropy."""
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,14 +14,20 @@ def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     logits (batch, time, vocabulary), targets (batch, time).
     """
-    total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
     return total, (targets != IGNORED).sum()
 
 
-def per_token(total: Tensor, count: Tensor) -> Tensor:
-    """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens of all ranks."""
+def of_all_ranks(count: Tensor) -> Tensor:
+    """The sum of a count over all ranks."""
     if not together():
-        return total / count
+        return count
     everywhere = count.clone()
     dist.all_reduce(everywhere)
-    return total * dist.get_world_size() / everywhere
+    return everywhere
+
+
+def per_token(total: Tensor, everywhere: Tensor) -> Tensor:
+    """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens `everywhere`."""
+    return total * (dist.get_world_size() if together() else 1) / everywhere

@@ -12,12 +12,13 @@ from torchmetrics import MeanMetric
 
 from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
-from throughtime.nn.dropout import slowness
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.state import State, detach, replace_rows
+from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim
-from throughtime.train.loss import per_token, token_loss
+from throughtime.train.accumulation import Accumulation
+from throughtime.train.loss import of_all_ranks, per_token, token_loss
 from throughtime.train.ranks import from_all_ranks
+from throughtime.train.through_time import read, read_checkpointed
 
 
 class Task(lightning.LightningModule):
@@ -32,6 +33,7 @@ class Task(lightning.LightningModule):
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
         self.train_loss.persistent(True)
         self._tokens: Tensor | int = 0
+        self._accumulation = Accumulation(settings.trainer.accumulate)
         self.carried: dict[str, State] = {}
         self._restored: dict[str, Any] | None = None
 
@@ -46,14 +48,24 @@ class Task(lightning.LightningModule):
         return int(self._tokens)
 
     @abstractmethod
-    def logits(self, batch: Any, split: str) -> tuple[Tensor, Tensor | float]:
-        """(batch, time, vocabulary), state carried where the model carries one; and what training adds to the loss."""
+    def losses(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
+        """The summed loss in nats, the number of targets, and what training adds to their mean; state is carried where the
+        model carries one."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
         total, count, penalty = self._loss(batch, "train")
         self._tokens = self._tokens + count  # stays on the device, which need not be waited for
         self.log("train/loss", total.detach() / count, prog_bar=True)
-        return per_token(total, count) + penalty
+        everywhere = of_all_ranks(count)
+        return self._accumulation.add(per_token(total, everywhere) + penalty, everywhere, batch.targets.shape[1])
+
+    def on_after_backward(self) -> None:
+        if not self.trainer.fit_loop.epoch_loop._should_accumulate():
+            self._accumulation.average(self.model.parameters())
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        self._accumulation.clear()
 
     def validation_step(self, batch: Any, _: int) -> None:
         self._loss(batch, "val")
@@ -62,8 +74,7 @@ class Task(lightning.LightningModule):
         self._loss(batch, "test")
 
     def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
-        logits, penalty = self.logits(batch, split)
-        total, count = token_loss(logits, batch.targets)
+        total, count, penalty = self.losses(batch, split)
         self._mean(split).update(total.detach() / count, count)
         return total, count, penalty
 
@@ -103,6 +114,7 @@ class Task(lightning.LightningModule):
             "carried": self.carried.get("train"),
             "random": torch.get_rng_state(),
             "tokens": self.tokens_seen,
+            "accumulated": self._accumulation.state(self.model.parameters()),
         }
         if torch.cuda.is_available():
             here["cuda_random"] = torch.cuda.get_rng_state()
@@ -117,6 +129,7 @@ class Task(lightning.LightningModule):
         if self._restored is None:
             return
         self._tokens = self._restored["tokens"]
+        self._accumulation.restore(self._restored["accumulated"], self.model.parameters())
         if self._restored["carried"] is not None:
             self.carried["train"] = lightning.fabric.utilities.move_data_to_device(
                 self._restored["carried"], self.device
@@ -169,7 +182,7 @@ class LanguageModelTask(Task):
 
     def _cached_loss(self, batch: TextChunk, choice: config.CacheEvaluation) -> tuple[Tensor, Tensor]:
         """The mean loss of a chunk and the number of its targets."""
-        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self.carried["test"])
+        outputs, state = self.model.outputs(batch.tokens, self._carried_in(batch, "test"), batch.resets)
         self.carried["test"] = state
         cache = evaluation.empty_cache(outputs) if batch.first or self._cache is None else self._cache
         total, count, self._cache = evaluation.cached_loss(
@@ -177,20 +190,41 @@ class LanguageModelTask(Task):
         )
         return total / count, count
 
-    def logits(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor]:
-        outputs, state = self.model.outputs(batch.tokens, None if batch.first else self._carried_in(batch, split))
-        self.carried[split] = detach(state)
-        dropped = self.model.dropout(outputs)
-        return self.model.output(dropped), slowness(outputs, dropped, self._settings.dropout)
+    def losses(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        state, tbptt, dropout = self._carried_in(batch, split), self._settings.tbptt, self._settings.dropout
+        if split == "train" and isinstance(tbptt, config.CheckpointedBptt):
+            reading = read_checkpointed(self.model, batch, state, dropout, tbptt.chunk)
+        else:
+            reading = read(self.model, batch, state, dropout)
+        self.carried[split] = reading.onward
+        return reading.total, reading.targets, reading.penalty
 
     def _carried_in(self, batch: TextChunk, split: str) -> State:
         """What the last chunk left. In training some columns begin anew: a state that is carried on for ever drifts away
         from where a text begins, and a model that has not met the beginning for long cannot read from there."""
-        state, share, count = self.carried[split], self._settings.batch.restarts, len(batch.tokens)
+        count, share = len(batch.tokens), self._settings.batch.restarts
+        if batch.first:
+            return self.model.stack.initial_state(count)
         if split != "train" or not (share or self._settings.model.learned_state):  # DDP wants a gradient of each weight
-            return state
+            return self.carried[split]
         restarted = (torch.rand(count) < share).to(batch.tokens.device)
-        return replace_rows(state, restarted, self.model.stack.initial_state(count))
+        return replace_rows(self.carried[split], restarted, self.model.stack.initial_state(count))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The learning rate of jittered chunks goes with their length, so that a token weighs the same in each (Merity et
+        al. 2017, section 5)."""
+        if isinstance(self._settings.tbptt, config.JitteredChunks):
+            lengths = self._accumulation.lengths
+            for group in optimizer.param_groups:
+                group["lr"] *= sum(lengths) / (len(lengths) * self._settings.tbptt.chunk)
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """One step, behind which the schedule finds its learning rates as it left them."""
+        groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
+        rates = [group["lr"] for group in groups]
+        super().optimizer_step(*arguments, **named)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         bits = loss / math.log(2)
@@ -203,6 +237,8 @@ class TranslationTask(Task):
 
     model: EncoderDecoder
 
-    def logits(self, batch: PairBatch, split: str) -> tuple[Tensor, float]:
-        chunk = config.chunk_of(self._settings.tbptt) if self.training else None
-        return self.model(batch.source, batch.source_lengths, batch.tokens, chunk), 0.0
+    def losses(self, batch: PairBatch, split: str) -> tuple[Tensor, Tensor, float]:
+        tbptt = self._settings.tbptt
+        chunk = tbptt.chunk if self.training and isinstance(tbptt, config.FixedChunks) else None
+        logits = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
+        return *token_loss(logits, batch.targets), 0.0
