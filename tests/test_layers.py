@@ -29,6 +29,7 @@ LAYERS = [
         "data.stream",
         "data.pairs",
         "train.loss",
+        "train.output_loss",
         "train.optim",
         "train.accumulation",
         "train.quality",

@@ -4,7 +4,11 @@ import ctypes
 import os
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's numbers for mallopt
-_SETTINGS = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**28, _MMAP_THRESHOLD: 2**25}  # bytes; the last is the most there may be
+_SETTINGS = {
+    _TRIM_THRESHOLD: 2**31 - 1,
+    _TOP_PAD: 2**28,
+    _MMAP_THRESHOLD: 2**25,
+}  # bytes; the last is the most there may be
 
 
 def keep_freed() -> None:
