@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from throughtime.data.batch import IGNORED
-from throughtime.nn.products import multiplication
+from throughtime.nn.products import column_sums, multiplication
 
 IN_CACHE, ON_GPU = 1 << 19, 1 << 26  # logits made at a time: few enough for a cache, or enough to fill a GPU
 
@@ -40,7 +40,8 @@ class _OutputLoss(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
         rows = -(-(IN_CACHE if features.device.type == "cpu" else ON_GPU) // len(weight))
-        multiply = multiplication(weight.to(features.dtype), rows)
+        lower = weight.to(features.dtype)
+        multiply = multiplication(lower, rows)
         sums, learning = weight.new_zeros(2), any(ctx.needs_input_grad)
         slopes = features.new_empty((len(features) if learning else 0, len(weight)))
         for start in range(0, len(features), rows):
@@ -49,7 +50,7 @@ class _OutputLoss(torch.autograd.Function):
             sums += _losses(chances, targets[block], smoothing)
             if learning:
                 slopes[block] = _slopes(chances, targets[block], smoothing)
-        ctx.save_for_backward(slopes, features, weight)
+        ctx.save_for_backward(slopes, features, lower, bias)
         total, smoothed = sums[0].clone(), sums[1].clone()
         ctx.mark_non_differentiable(total)
         return total, smoothed
@@ -57,12 +58,13 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor, above: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, features, weight = ctx.saved_tensors
+        slopes, features, weight, bias = ctx.saved_tensors
         of_features, of_weight, of_bias, *_ = ctx.needs_input_grad
+        scale = above.to(slopes.dtype)
         return (
-            slopes @ weight.to(slopes.dtype) * above.to(slopes.dtype) if of_features else None,
-            (slopes.t() @ (features * above.to(features.dtype))).to(weight.dtype) if of_weight else None,
-            slopes.sum(0, dtype=weight.dtype) * above if of_bias else None,
+            slopes @ weight * scale if of_features else None,
+            (slopes.t() @ (features * scale)).to(bias.dtype) if of_weight else None,
+            (column_sums(slopes) * scale).to(bias.dtype) if of_bias else None,
             None,
             None,
         )
