@@ -52,8 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.jsonl").write_text("".join(f'{{"en": "{line}", "de": "{line}"}}\n' for line in lines))
     code = (ROOT / "docs" / "own-cell.md").read_text().partition("```python\n")[2].partition("```")[0]
     (folder / "my_cells.py").write_text(code)
-    values = compose.composed("train", [*TINY, *FEW_NUMBERS, f"outputs={folder}/outputs"])
-    training.run(values, folder / "outputs" / "first", [*TINY, *FEW_NUMBERS])
+    few = [*TINY, *FEW_NUMBERS, "trainer.validate_every=2", "trainer.keep.last=2"]
+    values = compose.composed("train", [*few, f"outputs={folder}/outputs"])
+    training.run(values, folder / "outputs" / "first", few)
     return folder
 
 

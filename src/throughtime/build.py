@@ -1,6 +1,7 @@
 """Config -> objects: the only place that knows every layer."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,29 @@ from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.keeping import kept
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
 from throughtime.data.datamodule import PairModule, StreamModule
 from throughtime.data.prepare import Prepared
 from throughtime.data.tokenizer import PAD, Tokenizer
-from throughtime.nn.attention import AdditiveAttention, Attention, DotAttention
+from throughtime.nn.attention import (
+    AdditiveAttention,
+    Attention,
+    DotAttention,
+    GeneralAttention,
+    LocationAttention,
+    MultiheadAttention,
+)
 from throughtime.nn.cells import cell_class
 from throughtime.nn.cells.own import own_cell
-from throughtime.nn.decoder import Bridge, Decoder
+from throughtime.nn.decoder import Bridge, Decoder, Form, Readout, Summary
 from throughtime.nn.dropout import rates
-from throughtime.nn.encoder import Encoder
+from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.stack import Merge, Stack
+from throughtime.nn.products import Linear
+from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
 from throughtime.train.task import LanguageModelTask, Task, TranslationTask
 
@@ -40,44 +50,99 @@ def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module
     return _encoder_decoder(settings, vocabulary["source"], vocabulary["target"])
 
 
-def _stack(settings: config.TrainConfig, bidirectional: bool, merge: Merge = "concat", learned: bool = False) -> Stack:
-    shape = settings.model
-    return Stack(
+def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
+    shape, dropped = settings.model, rates(settings.dropout)
+    stack = Stack(
         cell_class(settings.cell),
         shape.embedding,
         config.widths(shape),
-        bidirectional,
-        rates(settings.dropout),
-        settings.engine,
+        rates=dropped,
+        engine=settings.engine,
         residual=shape.residual,
-        merge=merge,
-        learned_state=learned,
+        learned_state=shape.learned_state,
     )
-
-
-def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
-    shape = settings.model
-    stack = _stack(settings, bidirectional=False, learned=shape.learned_state)
-    embedding, output = _ends(vocabulary, shape.embedding, stack.width, shape.tied)
-    return LanguageModel(embedding, stack, output, rates(settings.dropout))
+    embedding = _embedding(vocabulary, shape.embedding)
+    return LanguageModel(embedding, stack, _output(embedding, stack.width, shape.tied), dropped)
 
 
 def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> EncoderDecoder:
     shape, dropped = settings.model, rates(settings.dropout)
     assert isinstance(shape, config.EncoderDecoderShape)
-    read = _stack(settings, shape.bidirectional, shape.merge, shape.learned_state)
-    stack = _stack(settings, bidirectional=False)  # which begins from what the encoder has read
-    encoder = Encoder(_embedding(source, shape.embedding), read, dropped)
-    embedding, output = _ends(target, shape.embedding, stack.width, shape.tied)
-    attention = _attention(settings.context, stack.width, read.width)
-    return EncoderDecoder(
-        encoder, Decoder(embedding, stack, Bridge(read, stack), attention, read.width, dropped), output, dropped
+    reader, words = _reader(settings, shape), _embedding(target, shape.embedding)
+    read = words if shape.shared_embedding else _embedding(source, shape.embedding)
+    decoder = _decoder(settings, shape, reader, words)
+    encoder = Encoder(read, reader, dropped, settings.encoder.reverse_source)
+    return EncoderDecoder(encoder, decoder, _output(words, decoder.width, shape.tied), dropped)
+
+
+def _reader(settings: config.TrainConfig, shape: config.EncoderDecoderShape) -> Reader:
+    """The encoder of `encoder=`."""
+    choice, widths, dropped = settings.encoder, config.reading_widths(settings), rates(settings.dropout)
+    if isinstance(choice, config.ConvolutionalEncoder):
+        return ConvolutionalReader(shape.embedding, widths[0], choice.depth, choice.window, choice.layers, dropped)
+    stack = Stack(
+        cell_class(config.reading_cell(settings)),
+        shape.embedding,
+        widths,
+        shape.bidirectional,
+        dropped,
+        settings.engine,
+        residual=shape.residual,
+        merge=shape.merge,
+        learned_state=shape.learned_state,
     )
+    return RecurrentReader(stack, choice.layers)
 
 
-def _attention(choice: config.Context, hidden: int, width: int) -> Attention | None:
-    kinds = {"dot": DotAttention, "additive": AdditiveAttention}
-    return None if choice.name == "initial_state" else kinds[choice.name](hidden, width)
+def _decoder(
+    settings: config.TrainConfig, shape: config.EncoderDecoderShape, reader: Reader, words: nn.Embedding
+) -> Decoder:
+    dropped, features = rates(settings.dropout), shape.embedding
+    hidden, form = config.output_width(settings.cell, shape.hidden), _form(shape, settings.context)
+    context = _context(settings.context, shape, hidden, reader)
+    seen = context.width if context else 0
+    readout = Readout(
+        shape.readout,
+        hidden,
+        seen * form.reads_context,
+        features * form.reads_words,
+        features if shape.tied else hidden,
+    )
+    read = features + seen * (form.early or isinstance(context, Summary)) + readout.width * form.feeding
+    stack = Stack(
+        cell_class(settings.cell),
+        read,
+        config.widths(shape),
+        rates=dropped,
+        engine=settings.engine,
+        residual=shape.residual,
+    )
+    return Decoder(words, stack, Bridge(shape.bridge, reader.sizes, stack), context, readout, form, dropped)
+
+
+def _form(shape: config.EncoderDecoderShape, choice: config.Context) -> Form:
+    words = shape.readout != "plain" or choice.name == "every_step_output"
+    if isinstance(choice, config.SummaryContext):
+        return Form(reads_context=choice.name == "every_step_output", reads_words=words)
+    return Form(choice.query == "before", choice.input_feeding, reads_context=True, reads_words=words)
+
+
+def _context(
+    choice: config.Context, shape: config.EncoderDecoderShape, hidden: int, reader: Reader
+) -> Attention | Summary | None:
+    """What `context=` lets a decoder, `hidden` wide, see of the source beyond its first state."""
+    match choice:
+        case config.SummaryContext():
+            return None if choice.name == "initial_state" else Summary(reader.sizes, shape.hidden)
+        case config.LocationContext():
+            return LocationAttention(hidden, reader.width, choice.channels, choice.window)
+        case config.MultiheadContext():
+            return MultiheadAttention(hidden, reader.width, choice.heads)
+        case _:
+            if choice.name == "dot":
+                return DotAttention(reader.width)
+            kinds = {"general": GeneralAttention, "additive": AdditiveAttention}
+            return kinds[choice.name](hidden, reader.width)
 
 
 def _embedding(vocabulary: int, features: int) -> nn.Embedding:
@@ -86,13 +151,13 @@ def _embedding(vocabulary: int, features: int) -> nn.Embedding:
     return embedding
 
 
-def _ends(vocabulary: int, features: int, hidden: int, tied: bool) -> tuple[nn.Embedding, nn.Linear]:
-    """The first and the last layer, sharing their weights where `tied` (Press and Wolf 2017)."""
-    embedding, output = _embedding(vocabulary, features), nn.Linear(hidden, vocabulary)
+def _output(words: nn.Embedding, hidden: int, tied: bool) -> nn.Linear:
+    """The last layer, with the weights of the first where `tied` (Press and Wolf 2017)."""
+    output = Linear(hidden, words.num_embeddings)
     nn.init.zeros_(output.bias)
     if tied:
-        output.weight = embedding.weight
-    return embedding, output
+        output.weight = words.weight
+    return output
 
 
 @dataclass(frozen=True)
@@ -104,14 +169,14 @@ class Decodable:
     metrics: config.Metrics
 
 
-def from_checkpoint(path: Path, code: str | None = None) -> Decodable:
-    """Model and tokenizers out of nothing but the checkpoint; a cell of the user's own out of `code`, a file or module
-    that the user names, and never out of one that the checkpoint names.
+def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodable:
+    """Model and tokenizers out of nothing but the checkpoint, of several the mean of their weights; a cell of the user's own
+    out of `code`, a file or module that the user names, and never out of one that the checkpoint names.
 
     Raises:
         Mistake: the checkpoint cannot be used, or needs `code` and there is none.
     """
-    content = checkpoint.read(path, "checkpoint")
+    content = checkpoint.average([checkpoint.read(path, "checkpoint") for path in paths], "checkpoint")
     ours = content["throughtime"]
     settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
@@ -217,6 +282,7 @@ def _callbacks(
         progress,
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
+        *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

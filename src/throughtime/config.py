@@ -98,11 +98,12 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with a question and its answer; the kinds come in turn."""
+    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
     sentences: Count
+    question: Literal["first", "last"]
     train: Count
     validation: Count
     test: Count
@@ -184,17 +185,22 @@ Data = NumberWords | Stories | StdlibPairs | StdlibDocs | TextFiles | PairFiles 
 
 @dataclass(frozen=True)
 class PlainTokenizer:
-    """Bytes or characters: nothing to set."""
+    """Bytes or characters; `joint`: of both sides of the pairs together."""
 
     name: Literal["byte", "char"]
+    lowercase: bool
+    joint: bool
 
 
 @dataclass(frozen=True)
 class LearnedTokenizer:
-    """Words or byte-level BPE, the vocabulary learned from the training split."""
+    """Words or byte-level BPE, the vocabulary learned from the training split; `joint`: of both sides of the pairs
+    together."""
 
     name: Literal["word", "bpe"]
     vocabulary: Annotated[int, Range(at_least=5, at_most=1_000_000)]
+    lowercase: bool
+    joint: bool
 
 
 Tokenizer = PlainTokenizer | LearnedTokenizer
@@ -233,7 +239,8 @@ class LanguageModelShape:
 
 @dataclass(frozen=True)
 class EncoderDecoderShape:
-    """Encoder stack -> bridge -> decoder stack -> output."""
+    """Encoder -> bridge -> decoder stack -> readout -> output; `hidden` and `depth` are the decoder's, and the encoder's
+    unless it has its own."""
 
     name: Literal["encoder_decoder"]
     embedding: Count
@@ -243,7 +250,10 @@ class EncoderDecoderShape:
     merge: Literal["concat", "sum"]
     residual: bool
     learned_state: bool
+    bridge: Literal["linear", "copy", "zero"]
+    readout: Literal["plain", "deep", "maxout"]
     tied: bool
+    shared_embedding: bool
 
 
 Model = LanguageModelShape | EncoderDecoderShape
@@ -362,7 +372,7 @@ class MatrixCell:
     heads: Count
 
 
-Cell = (
+CatalogueCell = (
     VanillaCell
     | GatedCell
     | ProjectedCell
@@ -373,15 +383,79 @@ Cell = (
     | LinearCell
     | QrnnCell
     | MatrixCell
-    | OwnCell
 )
+Cell = CatalogueCell | OwnCell
+
+
+Layers = Literal["last", "sum", "concat"]
 
 
 @dataclass(frozen=True)
-class Context:
-    """How the source reaches the decoder beyond its initial state."""
+class RecurrentEncoder:
+    """A stack; null is what the decoder has. A user's own cell serves both or neither."""
 
-    name: Literal["initial_state", "dot", "additive"]
+    name: Literal["recurrent"]
+    cell: CatalogueCell | None
+    hidden: Count | None
+    depth: Count | None
+    layers: Layers
+    reverse_source: bool
+
+
+@dataclass(frozen=True)
+class ConvolutionalEncoder:
+    """Gated convolutions over `window` steps (Gehring et al. 2017)."""
+
+    name: Literal["convolutional"]
+    hidden: Count | None
+    depth: Count
+    window: Annotated[int, Range(at_least=2)]
+    layers: Layers
+    reverse_source: bool
+
+
+Encoder = RecurrentEncoder | ConvolutionalEncoder
+
+
+@dataclass(frozen=True)
+class SummaryContext:
+    """The source summed up in one vector: in the decoder's first state alone, in the stack's input at every step too, and
+    in the readout too."""
+
+    name: Literal["initial_state", "every_step", "every_step_output"]
+
+
+@dataclass(frozen=True)
+class AttentionContext:
+    """Attention by the state `after` a step (Luong et al. 2015) or `before` it (Bahdanau et al. 2015)."""
+
+    name: Literal["dot", "general", "additive"]
+    query: Literal["after", "before"]
+    input_feeding: bool
+
+
+@dataclass(frozen=True)
+class LocationContext:
+    """Additive attention that sees where it has looked, by `channels` filters over `window` source steps."""
+
+    name: Literal["location"]
+    channels: Count
+    window: Count
+    query: Literal["after", "before"]
+    input_feeding: bool
+
+
+@dataclass(frozen=True)
+class MultiheadContext:
+    """Scaled dot products in `heads` parts."""
+
+    name: Literal["multihead"]
+    heads: Count
+    query: Literal["after", "before"]
+    input_feeding: bool
+
+
+Context = SummaryContext | AttentionContext | LocationContext | MultiheadContext
 
 
 @dataclass(frozen=True)
@@ -466,6 +540,14 @@ class CheckpointedBptt:
 
 
 Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised: `label_smoothing` of the target's probability is asked for all tokens alike. Reported losses and
+    perplexities are without it."""
+
+    label_smoothing: Annotated[float, Range(at_least=0, at_most=0.9)]
 
 
 @dataclass(frozen=True)
@@ -571,6 +653,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+
+    best: Count
+    last: Count
+
+
+@dataclass(frozen=True)
 class Trainer:
     """How long, on what, how often."""
 
@@ -584,6 +674,7 @@ class Trainer:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
+    keep: Keep
 
 
 # search ----------------------------------------------------------------------------------------------------------
@@ -727,9 +818,11 @@ class TrainConfig:
     model: Model
     cell: Cell
     engine: Literal["auto", "loop", "native", "fused", "scan"]
+    encoder: Encoder
     context: Context
     dropout: Dropout
     tbptt: Tbptt
+    loss: Loss
     optim: Optim
     schedule: Schedule
     averaging: Averaging
@@ -754,7 +847,8 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
+    combine: Literal["average"] | None
     input: str | list[str]
     output: str
     format: Literal["auto", "text", "jsonl"]
@@ -773,8 +867,8 @@ class DecodeConfig:
     outputs: str
 
     def __post_init__(self) -> None:
-        if self.checkpoint is None:
-            raise wrong("checkpoint", None, "a checkpoint file, a run folder, or last")
+        if not self.checkpoint:
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
         _refuse_contradictory_decoding(self)
         _refuse_contradictory_search("search", self.search)
 
@@ -795,6 +889,27 @@ def widths(model: Model) -> list[int]:
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
 
 
+def reading_cell(config: "TrainConfig") -> Cell:
+    """The encoder's cell."""
+    return config.encoder.cell or config.cell if isinstance(config.encoder, RecurrentEncoder) else config.cell
+
+
+def reading_widths(config: "TrainConfig") -> list[int]:
+    """The hidden units of each layer of the encoder."""
+    encoder, shape = config.encoder, config.model
+    return [encoder.hidden or widths(shape)[-1]] * (encoder.depth or shape.depth)
+
+
+def memory_width(config: "TrainConfig") -> int:
+    """How wide the encoder's outputs are."""
+    layers = reading_widths(config)
+    if isinstance(config.encoder, RecurrentEncoder):
+        both = isinstance(config.model, EncoderDecoderShape) and config.model.bidirectional
+        sides = 2 if both and config.model.merge == "concat" else 1  # type: ignore[union-attr]
+        layers = [sides * output_width(reading_cell(config), hidden) for hidden in layers]
+    return sum(layers) if config.encoder.layers == "concat" else layers[-1]
+
+
 def reads_text(data: Data) -> bool:
     """Whether the corpus is running text (for a language model) rather than pairs."""
     return isinstance(data, StdlibDocs | TextFiles) or (isinstance(data, HubDataset) and data.text_field is not None)
@@ -811,22 +926,17 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
+    if isinstance(model, LanguageModelShape) and config.loss.label_smoothing:
+        raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         _refuse_contradictory_cell(config.cell, hidden)
     _refuse_unusable_stack(model, config.cell)
-    width = output_width(config.cell, widths(model)[-1])
-    if model.tied and model.embedding != width:
-        raise wrong(
-            "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
-        )
-    if isinstance(model, EncoderDecoderShape) and not isinstance(config.tbptt, FullBptt | FixedChunks):
-        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
-    if isinstance(model, EncoderDecoderShape) and not isinstance(config.evaluation, StaticEvaluation):
-        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
-    if isinstance(model, EncoderDecoderShape) and isinstance(config.cell, MatrixCell):
-        _refuse_unbridged_context(config.context)
+    if isinstance(model, EncoderDecoderShape):
+        _refuse_contradictory_translation(config, model)
+    elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
+        raise _untieable(model, width)
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -863,11 +973,50 @@ def _refuse_unusable_stack(model: Model, cell: Cell) -> None:
         raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
-def _refuse_unbridged_context(context: Context) -> None:
-    if context.name == "initial_state":
+def _untieable(model: Model, width: int) -> Mistake:
+    return wrong(
+        "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
+    )
+
+
+def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
+    width, context = output_width(config.cell, model.hidden), config.context
+    if not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
+    if not isinstance(config.evaluation, StaticEvaluation):
+        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
+    for hidden in reading_widths(config):
+        _refuse_contradictory_cell(reading_cell(config), hidden)
+    bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
+    if model.tied and bare and model.embedding != width:
+        raise _untieable(model, width)
+    if model.shared_embedding and not (config.tokenizer.joint or config.tokenizer.name == "byte"):
+        raise wrong("model.shared_embedding", True, "only with tokenizer.joint=true, one vocabulary for both sides")
+    if isinstance(config.cell, MatrixCell) and context.name == "initial_state":
         raise wrong(
-            "context", "initial_state", "dot or additive with cell=mlstm, whose memory a decoder cannot take over"
+            "context", "initial_state", "another context with cell=mlstm, whose memory a decoder cannot take over"
         )
+    if context.name == "dot" and memory_width(config) != width:
+        raise wrong(
+            "context", "dot", f"general, or an encoder as wide as the decoder ({memory_width(config)} and {width}), "
+            "by encoder.hidden or model.merge=sum",
+        )  # fmt: skip
+    if isinstance(context, MultiheadContext) and width % context.heads:
+        raise wrong("context.heads", context.heads, f"a divisor of the decoder's width, {width}")
+    if model.bridge == "copy":
+        _refuse_uncopied_state(config, model)
+
+
+def _refuse_uncopied_state(config: "TrainConfig", model: EncoderDecoderShape) -> None:
+    if isinstance(config.encoder, ConvolutionalEncoder):
+        read = memory_width(config)
+    else:
+        read = reading_widths(config)[-1] * (2 if model.bidirectional else 1)
+    if read != model.hidden:
+        raise wrong(
+            "model.bridge", "copy", f"linear, or a decoder as wide as the encoder's directions together ({model.hidden} "
+            f"and {read}), by encoder.hidden",
+        )  # fmt: skip
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:
@@ -976,11 +1125,11 @@ def _in_range(value: Any, bounds: Range, where: str) -> Any:
 
 
 def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
     sections = [kind for kind in kinds if is_dataclass(kind)]
     if sections:
         return _section(value, sections, where)
-    if value is None and type(None) in kinds:
-        return None
     inner = [kind for kind in kinds if kind is not type(None)]
     inner = [kind for kind in inner if (get_origin(kind) is list) == isinstance(value, list)] or inner
     for kind in inner[:-1]:

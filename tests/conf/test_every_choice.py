@@ -24,6 +24,8 @@ OF_TEXT = {"evaluation=cache", "evaluation=dynamic", "tbptt=jittered", "tbptt=wi
 # a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own"}
 
+NEEDS = {"tokenizer=bpe": ["tokenizer.vocabulary=280"], "context=dot": ["model.merge=sum"]}  # by pairs
+
 
 def decode(folder: Path, text: str, *overrides: str) -> list[dict]:
     """What decode.py writes for one line."""
@@ -48,7 +50,7 @@ def check_record(folder: Path) -> dict:
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE | OF_TEXT])
 def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
-    numbers = ["data=number_words", *FEW_NUMBERS] + (["tokenizer.vocabulary=280"] if choice == "tokenizer=bpe" else [])
+    numbers = ["data=number_words", *FEW_NUMBERS, *NEEDS.get(choice, [])]
     folder = train(choice, *numbers)
     summary = check_record(folder)
     scores = yaml.safe_load((folder / "config.yaml").read_text())["metrics"]["scores"]
@@ -80,7 +82,7 @@ def test_experiment_composes_and_builds(experiment: str) -> None:
     from throughtime import build
 
     values = compose.composed("train", [f"experiment={experiment}"])
-    if values["data"]["name"] == "text":
+    if values["data"]["name"] in ("text", "pairs"):
         values["data"]["path"] = "the user's own"
     settings = config.check(values, config.TrainConfig)
     with torch.device("meta"):

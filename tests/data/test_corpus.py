@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from datasets import Dataset, DatasetDict
 from tests.conftest import settings
 
 from throughtime.data import corpus, files
+from throughtime.data.prepare import prepare
 
 ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
 
@@ -94,3 +96,12 @@ def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     named = ["data.validation_split=dev", "data.test_split=held", f"data.streaming={str(streaming).lower()}"]
     splits = corpus.read(settings("data=hf", f"data.path={tmp_path}/saved", *fields, *named).data)
     assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
+
+
+def test_a_joint_tokenizer_knows_both_sides(tmp_path: Path) -> None:
+    numbers = settings("data.largest=300", "data.train=40", "data.validation=4", "data.test=4", "tokenizer=word")
+    found = {joint: prepare(numbers.data, replace(numbers.tokenizer, joint=joint), tmp_path) for joint in (True, False)}
+    source, target = found[True].tokenizers.values()
+    assert source.state() == target.state()
+    apart = [set(tokenizer.state()["vocabulary"]) for tokenizer in found[False].tokenizers.values()]
+    assert set(source.state()["vocabulary"]) == apart[0] | apart[1]

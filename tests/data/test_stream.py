@@ -129,7 +129,7 @@ def test_a_restored_loader_goes_on_where_it_was(choice: str, done: int) -> None:
 
 def test_the_array_on_disk_is_the_text(tmp_path: Path) -> None:
     rows = [{"text": f"piece {place} of a text\n"} for place in range(200)]
-    found = tokenizer.fit(config.PlainTokenizer("char"), (row["text"] for row in rows))
+    found = tokenizer.fit(config.PlainTokenizer("char", False, False), (row["text"] for row in rows))
     facts = write_stream(rows, found, tmp_path / "text.bin")
     text = "".join(row["text"] for row in rows)
     array = open_stream(tmp_path / "text.bin", found.size)

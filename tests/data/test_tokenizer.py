@@ -1,6 +1,7 @@
 """Round trips, unknowns, special ids, and plain data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,10 +11,10 @@ from throughtime.data.tokenizer import BOS, EOS, PAD, SPECIALS, UNK
 
 TEXTS = ["the cat sat\n", "  two  spaces\tand a tab", "Übergröße, ça va? 東京 🙂", "<pad><bos>\r\n", ""]
 LEARNED = {
-    "byte": config.PlainTokenizer("byte"),
-    "char": config.PlainTokenizer("char"),
-    "word": config.LearnedTokenizer("word", 50),
-    "bpe": config.LearnedTokenizer("bpe", 300),
+    "byte": config.PlainTokenizer("byte", False, False),
+    "char": config.PlainTokenizer("char", False, False),
+    "word": config.LearnedTokenizer("word", 50, False, False),
+    "bpe": config.LearnedTokenizer("bpe", 300, False, False),
 }
 
 
@@ -44,7 +45,7 @@ def test_bytes_know_every_text(name: str) -> None:
 
 
 def test_words_keep_lines_and_the_most_frequent() -> None:
-    found = tokenizer.fit(config.LearnedTokenizer("word", SPECIALS + 3), ["a b a\n", "b c a\n"])
+    found = tokenizer.fit(config.LearnedTokenizer("word", SPECIALS + 3, False, False), ["a b a\n", "b c a\n"])
     assert found.size == SPECIALS + 3
     assert found.decode(found.encode("a b\nb a\n")) == "a b\nb a\n".rstrip(" ")
     assert found.encode("c")[0] == UNK
@@ -59,4 +60,12 @@ def test_an_unseen_character_is_named() -> None:
 
 def test_a_vocabulary_too_small_for_bytes_is_refused() -> None:
     with pytest.raises(config.Mistake, match="tokenizer.vocabulary=100: allowed is a number of at least 260"):
-        tokenizer.fit(config.LearnedTokenizer("bpe", 100), TEXTS)
+        tokenizer.fit(config.LearnedTokenizer("bpe", 100, False, False), TEXTS)
+
+
+@pytest.mark.parametrize("choice", LEARNED.values(), ids=LEARNED)
+def test_lowercase_reads_as_if_without_capitals(choice: config.Tokenizer) -> None:
+    shy = tokenizer.fit(replace(choice, lowercase=True), TEXTS)
+    again = tokenizer.from_state(json.loads(json.dumps(shy.state())))
+    assert shy.encode("ABba") == again.encode("abBA") == shy.encode("abba")
+    assert not any(letter.isupper() for text in TEXTS for letter in shy.decode(shy.encode(text)))

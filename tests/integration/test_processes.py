@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.conftest import FEW_NUMBERS, ROOT, TINY
+from tests.conftest import FEW_NUMBERS, ROOT, TINY, settings
+
+from throughtime import build
+from throughtime.data.batch import IGNORED, PairBatch
+from throughtime.data.pairs import PairLoader, open_pairs
+from throughtime.data.prepare import prepare
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -31,8 +36,8 @@ def test_the_printed_decode_line_works(program: Program, tmp_path: Path) -> None
 
 def test_a_resumed_run_says_nothing_needless(program: Program, story: Path) -> None:
     common = ["train.py", *TINY, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
-    for settings in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):
-        done = program(*common, *settings)
+    for own in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):
+        done = program(*common, *own)
         assert done.returncode == 0
         assert not done.stderr
 
@@ -78,6 +83,49 @@ def test_two_processes_equal_one_with_twice_the_columns(
         weights[name] = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("model.")}
     for key, weight in weights["alone"].items():
         torch.testing.assert_close(weights["shared"][key], weight, rtol=1e-10, atol=1e-12)
+
+
+def test_two_processes_share_the_pairs_of_each_step(program: Program, tmp_path: Path) -> None:
+    """Against the same steps by hand: both ranks' batches, the loss over all their tokens, clipped, plain descent."""
+    common = [*TINY, *FEW_NUMBERS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.epochs=3", "batch.tokens=512"]
+    common += ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "tbptt=off", f"outputs={tmp_path}/outputs"]
+    done = program("train.py", *common, "hydra.run.dir=shared")
+    assert done.returncode == 0, done.stderr
+    asked = settings(*common)
+    prepared = prepare(asked.data, asked.tokenizer, tmp_path / "outputs" / "cache")
+    model = build.task(asked, prepared).model.double()
+    pairs = open_pairs(prepared.folder / "train")
+    ranks = [PairLoader(pairs, 512, asked.batch.longest, asked.seed, rank, world=2) for rank in (0, 1)]
+    steps, uneven = 0, False
+    for _ in range(3):
+        for batches in zip(*ranks, strict=True):
+            assert (
+                len({len(batch.rows) for batch in batches}) == 2 or steps
+            )  # tokens differ, or a mean of means would do
+            losses, counts = zip(*(summed_loss(model, batch) for batch in batches), strict=True)
+            gradients = torch.autograd.grad(sum(losses) / sum(counts), list(model.parameters()))
+            norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+            with torch.no_grad():
+                for weight, gradient in zip(model.parameters(), gradients, strict=True):
+                    weight -= 0.5 * gradient * min(1.0, 1.0 / (norm + 1e-6))
+            steps += 1
+    assert uneven  # or a mean of both ranks' means would do as well
+    checkpoint = torch.load(tmp_path / "shared" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == steps
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(checkpoint["state_dict"][f"model.{name}"], weight, rtol=1e-5, atol=1e-7)
+    whole = PairLoader(open_pairs(prepared.folder / "validation"), 512)
+    losses, counts = zip(*(summed_loss(model, batch) for batch in whole), strict=True)
+    with (tmp_path / "shared" / "metrics.csv").open() as file:
+        told = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+    assert told[-1] == pytest.approx(float(sum(losses).detach()) / sum(counts), rel=1e-5)
+
+
+def summed_loss(model: torch.nn.Module, batch: PairBatch) -> tuple[torch.Tensor, int]:
+    logits = model(batch.source, batch.source_lengths, batch.tokens)
+    counted = batch.targets != IGNORED
+    chosen = torch.log_softmax(logits, dim=-1)[counted].gather(1, batch.targets[counted][:, None])
+    return -chosen.sum(), int(counted.sum())
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,7 @@ def test_a_qrnn_of_the_settings_has_their_pooling_and_window() -> None:
     ("overrides", "sentence"),
     [
         (["cell=mlstm", "cell.heads=3"], "cell.heads=3: allowed is a divisor of model.hidden=256."),
-        (["cell=mlstm", "context=initial_state"], "context=initial_state: allowed is dot or additive with cell=mlstm"),
+        (["cell=mlstm", "context=initial_state"], "context=initial_state: allowed is another context with cell=mlstm"),
         (["cell=qrnn", "cell.window=1"], "cell.window=1: allowed is a number of at least 2."),
         (["cell=qrnn", "cell.pooling=o"], "cell.pooling=o: allowed is f, fo or ifo"),
     ],

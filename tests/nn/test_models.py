@@ -40,8 +40,8 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 OTHERS = ["projected_lstm", "slstm cell.heads=2", "scrn"]  # states of several widths, and some that are not bridged
 SHAPES = [
-    *product(["rnn", "lstm", "gru"], ["initial_state", "dot", "additive"], [1, 2], ["true", "false"]),
-    *product(OTHERS, ["initial_state", "dot"], [2], ["true"]),
+    *product(["rnn", "lstm", "gru"], ["initial_state", "general", "additive"], [1, 2], ["true", "false"]),
+    *product(OTHERS, ["initial_state", "general"], [2], ["true"]),
 ]
 
 

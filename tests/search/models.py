@@ -35,7 +35,7 @@ class Table:
         state = (state * 31 + tokens.flatten() + 1) % CODES
         logits = self.logits[state].view(*tokens.shape, -1)
         attention = self.attention[state].view(*tokens.shape, -1)
-        return Scores(logits, logits.logsumexp(-1, keepdim=True), attention), state
+        return Scores(torch.log_softmax(logits, -1), attention), state
 
     def reorder(self, state: Tensor, rows: Tensor, sentences: Tensor | None = None) -> Tensor:
         return state[rows.flatten()]

@@ -23,7 +23,7 @@ class OneStep:
         return torch.zeros(len(batch), dtype=torch.long), torch.zeros(len(batch), 1)
 
     def step(self, tokens: torch.Tensor, state: State) -> tuple[Scores, State]:
-        return Scores.of(torch.log_softmax(LOGITS, -1).expand(*tokens.shape, -1).clone()), state
+        return Scores(torch.log_softmax(LOGITS, -1).expand(*tokens.shape, -1).clone()), state
 
     def reorder(self, state: State, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> State:
         return state[rows.flatten()]

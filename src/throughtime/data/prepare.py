@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,19 @@ def _write(data: config.Data, choice: config.Tokenizer, folder: Path, identity: 
     datasets.disable_progress_bars()
     splits = corpus.read(data)
     sides = ("text",) if config.reads_text(data) else ("source", "target")
-    learned = {side: tokenizer.fit(choice, _column(splits["train"], side)) for side in sides}
+    learned = _learned(choice, splits["train"], sides)
     facts = {split: _write_split(rows, learned, folder / split) for split, rows in splits.items()}
     _refuse_empty(data, facts)
     vocabulary = {side: learned[side].size for side in sides}
     (folder / "tokenizers.json").write_text(json.dumps({side: learned[side].state() for side in sides}))
     (folder / "facts.json").write_text(json.dumps({**identity, "vocabulary": vocabulary, "splits": facts}, indent=1))
+
+
+def _learned(choice: config.Tokenizer, rows: Any, sides: tuple[str, ...]) -> dict[str, Tokenizer]:
+    """A tokenizer for each side, or one for all."""
+    if choice.joint:
+        return dict.fromkeys(sides, tokenizer.fit(choice, chain.from_iterable(_column(rows, side) for side in sides)))
+    return {side: tokenizer.fit(choice, _column(rows, side)) for side in sides}
 
 
 def _write_split(rows: Any, learned: dict[str, Tokenizer], place: Path) -> dict[str, Any]:

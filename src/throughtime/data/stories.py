@@ -154,6 +154,14 @@ class Kind(NamedTuple):
     questions: Callable[[World], Questions]
 
 
+class Story(NamedTuple):
+    """What is read, and what is to be answered."""
+
+    text: str
+    question: str
+    answer: str
+
+
 KINDS = {
     "one_fact": Kind(WALKING, one_fact),
     "two_facts": Kind(CARRYING, two_facts),
@@ -171,7 +179,7 @@ def identity(data: config.Stories) -> dict[str, Any]:
 
 
 def stories(data: config.Stories) -> dict[str, Dataset]:
-    """Rows with `source` (a story and its question), `target` (the answer) and `kind`; no story is told twice."""
+    """Rows with `source` (a question and its story), `target` (the answer) and `kind`; no story is told twice."""
     told, splits = _unheard(data), {}
     for split in ("train", "validation", "test"):
         rows = list(islice(told, getattr(data, split)))
@@ -183,20 +191,21 @@ def stories(data: config.Stories) -> dict[str, Dataset]:
 
 def _unheard(data: config.Stories) -> Iterator[dict[str, str]]:
     """Different stories, the kinds in turn, as long as there are any."""
-    draw, heard, failures = random.Random(0), set(), 0
+    draw, heard, failures = random.Random(0), set[Story](), 0
     kinds, turn = list(dict.fromkeys(data.kinds)), 0
     while failures < PATIENCE:
         kind = kinds[turn % len(kinds)]
-        row = story(KINDS[kind], draw.randint(min(2, data.sentences), data.sentences), draw)
-        if row is None or row["source"] in heard:
+        told = story(KINDS[kind], draw.randint(min(2, data.sentences), data.sentences), draw)
+        if told is None or told in heard:
             failures += 1
             continue
-        heard.add(row["source"])
+        heard.add(told)
         turn, failures = turn + 1, 0
-        yield {**row, "kind": kind}
+        source = (told.question, told.text) if data.question == "first" else (told.text, told.question)
+        yield {"source": " ".join(source), "target": told.answer, "kind": kind}
 
 
-def story(kind: Kind, sentences: int, draw: random.Random) -> dict[str, str] | None:
+def story(kind: Kind, sentences: int, draw: random.Random) -> Story | None:
     """One story; None where nothing can be asked at its end. The answer is drawn first, the question to it
     after that, so that yes is as likely as no."""
     world = World(draw)
@@ -206,4 +215,4 @@ def story(kind: Kind, sentences: int, draw: random.Random) -> dict[str, str] | N
         return None
     answer = draw.choice(sorted({answer for _, answer in questions}))
     question = draw.choice([asked for asked, answered in questions if answered == answer])
-    return {"source": " ".join([*told, question]), "target": answer}
+    return Story(" ".join(told), question, answer)

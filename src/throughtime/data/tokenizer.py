@@ -17,15 +17,29 @@ SPECIALS = 4
 class Tokenizer(ABC):
     """What the rest of the project knows of a tokenizer.
 
-    `size` counts all ids, the four special ones (pad, bos, eos, unk) included.
+    `size` counts all ids, the four special ones (pad, bos, eos, unk) included; `lowercase`: texts are read as if they were
+    written without capitals.
     """
 
     name: ClassVar[str]
     size: int
+    lowercase: bool = False
 
-    @abstractmethod
+    def read(self, text: str) -> str:
+        """The text as it is encoded."""
+        return text.lower() if self.lowercase else text
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without any special id but unk."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts."""
+        return self._ids([self.read(text) for text in texts])
+
+    @abstractmethod
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts as they stand."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
@@ -35,10 +49,6 @@ class Tokenizer(ABC):
     def state(self) -> dict[str, Any]:
         """Plain data from which `from_state` makes an equal tokenizer."""
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts."""
-        return [self.encode(text) for text in texts]
-
 
 class ByteTokenizer(Tokenizer):
     """UTF-8 bytes: nothing to learn, nothing unknown."""
@@ -46,14 +56,14 @@ class ByteTokenizer(Tokenizer):
     name = "byte"
     size = SPECIALS + 256
 
-    def encode(self, text: str) -> list[int]:
-        return [SPECIALS + byte for byte in text.encode()]
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[SPECIALS + byte for byte in text.encode()] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(id - SPECIALS for id in ids if id >= SPECIALS).decode(errors="replace")
 
     def state(self) -> dict[str, Any]:
-        return {"name": self.name}
+        return {"name": self.name, "lowercase": self.lowercase}
 
 
 class _Listed(Tokenizer):
@@ -62,13 +72,13 @@ class _Listed(Tokenizer):
     def __init__(self, vocabulary: Sequence[str]):
         self.vocabulary = list(vocabulary)
         self.size = SPECIALS + len(self.vocabulary)
-        self._ids = {token: SPECIALS + place for place, token in enumerate(self.vocabulary)}
+        self._known = {token: SPECIALS + place for place, token in enumerate(self.vocabulary)}
 
     def _tokens(self, ids: Sequence[int]) -> list[str]:
         return ["\ufffd" if id == UNK else self.vocabulary[id - SPECIALS] for id in ids if id >= UNK]
 
     def state(self) -> dict[str, Any]:
-        return {"name": self.name, "vocabulary": self.vocabulary}
+        return {"name": self.name, "lowercase": self.lowercase, "vocabulary": self.vocabulary}
 
 
 class CharTokenizer(_Listed):
@@ -84,8 +94,8 @@ class CharTokenizer(_Listed):
             seen.update(text)
         return cls(sorted(seen))
 
-    def encode(self, text: str) -> list[int]:
-        return [self._ids.get(char, UNK) for char in text]
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self._known.get(char, UNK) for char in text] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._tokens(ids))
@@ -108,8 +118,8 @@ class WordTokenizer(_Listed):
             counts.update(word for word in cls._split(text) if word)
         return cls([word for word, _ in counts.most_common(vocabulary - SPECIALS)])
 
-    def encode(self, text: str) -> list[int]:
-        return [self._ids.get(word, UNK) for word in self._split(text) if word]
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self._known.get(word, UNK) for word in self._split(text) if word] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self._tokens(ids)).replace(" \n ", "\n").replace(" \n", "\n").replace("\n ", "\n")
@@ -146,21 +156,24 @@ class BpeTokenizer(Tokenizer):
         encoding.train_from_iterator(texts, trainer)
         return cls(encoding)
 
-    def encode(self, text: str) -> list[int]:
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [[SPECIALS + id for id in found.ids] for found in self._encoding.encode_batch_fast(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode([id - SPECIALS for id in ids if id >= SPECIALS])
 
     def state(self) -> dict[str, Any]:
-        return {"name": self.name, "encoding": json.loads(self._encoding.to_str())}
+        return {"name": self.name, "lowercase": self.lowercase, "encoding": json.loads(self._encoding.to_str())}
 
 
 def fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer of `tokenizer=`, learned from the training texts where there is something to learn."""
+    fitted = _fit(choice, (text.lower() for text in texts) if choice.lowercase else texts)
+    fitted.lowercase = choice.lowercase
+    return fitted
+
+
+def _fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
     if choice.name == "byte":
         return ByteTokenizer()
     if isinstance(choice, config.LearnedTokenizer):
@@ -171,6 +184,12 @@ def fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
 
 def from_state(state: dict[str, Any]) -> Tokenizer:
     """The tokenizer that `state()` described."""
+    found = _from_state(state)
+    found.lowercase = state["lowercase"]
+    return found
+
+
+def _from_state(state: dict[str, Any]) -> Tokenizer:
     if state["name"] == "byte":
         return ByteTokenizer()
     if state["name"] == "bpe":
@@ -186,5 +205,7 @@ def encode_known(tokenizer: Tokenizer, text: str, where: str) -> list[int]:
     """
     ids = tokenizer.encode(text)
     if isinstance(tokenizer, CharTokenizer) and UNK in ids:
-        raise config.wrong(where, repr(text[ids.index(UNK)]), "a character of the training text (tokenizer=char)")
+        raise config.wrong(
+            where, repr(tokenizer.read(text)[ids.index(UNK)]), "a character of the training text (tokenizer=char)"
+        )
     return ids

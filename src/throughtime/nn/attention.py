@@ -1,53 +1,167 @@
-"""Attention of decoder states over the encoder's outputs; keys are computed once per source."""
+"""Attention over the encoder's outputs: weights over the source, and the contexts they make."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from throughtime.nn.products import Linear
+
+
+class Source(NamedTuple):
+    """Sources as attention sees them, computed once: `keys` and `values` (sentences, source time, their width), and `mask`
+    (sentences, source time), true where they count."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+
 
 class Attention(nn.Module, ABC):
-    """Weights over the source, and the context vectors they make.
+    """a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts v_s.
 
-    a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts m_s.
+    `width`: of a context. Keys and values are the encoder's outputs unless a form makes them otherwise.
     """
 
-    def __init__(self, hidden: int, width: int):
+    def __init__(self, width: int):
         super().__init__()
-        self.key = nn.Linear(width, hidden, bias=False)
+        self.width = width
 
     def keys(self, memory: Tensor) -> Tensor:
-        """(batch, source time, width) -> (batch, source time, hidden)."""
-        keys: Tensor = self.key(memory)
-        return keys
+        """(sentences, source time, encoder width) -> (sentences, source time, key width)."""
+        return memory
+
+    def values(self, memory: Tensor) -> Tensor:
+        """(sentences, source time, encoder width) -> (sentences, source time, value width)."""
+        return memory
+
+    def unseen(self, memory: Tensor) -> Tensor:
+        """What is known before the first step of where attention has looked: (sentences, source time, channels), no channel
+        unless the scores depend on it."""
+        return memory.new_zeros(*memory.shape[:2], 0)
 
     @abstractmethod
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(batch, time, hidden), (batch, source time, hidden) -> (batch, time, source time)."""
+        """(sentences, queries, hidden), (sentences, source time, key width) -> (sentences, queries, source time)."""
 
-    def forward(self, queries: Tensor, keys: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Contexts (batch, time, width) and weights (batch, time, source time); `mask` (batch, source time) is true
-        where the source counts."""
-        scores = self.scores(queries, keys).masked_fill(~mask[:, None], -torch.inf)
-        weights = torch.softmax(scores.float(), dim=-1).to(memory.dtype)
-        return weights @ memory, weights
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (rows, time, hidden), the hypotheses of a sentence in rows behind one another, and what each has seen
+        (rows, source time, channels) -> contexts (rows, time, width), what each has seen now, and the weights (rows, time,
+        source time)."""
+        rows, time, _ = queries.shape
+        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
+        return (found @ source.values).view(rows, time, -1), seen, found.view(rows, time, -1)
+
+
+def weights(scores: Tensor, mask: Tensor) -> Tensor:
+    """Scores (sentences, ..., source time) -> weights of sum 1 over the steps of `mask` (sentences, source time)."""
+    mask = mask.view(len(mask), *[1] * (scores.dim() - 2), -1)
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1, dtype=dtype).to(scores.dtype)
 
 
 class DotAttention(Attention):
-    """score(q, k) = q . W m (the "general" form of Luong et al. 2015, which lets the widths differ)."""
+    """score(q, m) = q . m (Luong et al. 2015); decoder and encoder are equally wide."""
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         return queries @ keys.transpose(1, 2)
+
+
+class GeneralAttention(DotAttention):
+    """score(q, m) = q . W m (Luong et al. 2015)."""
+
+    def __init__(self, hidden: int, width: int):
+        super().__init__(width)
+        self.key = Linear(width, hidden, bias=False)
+
+    def keys(self, memory: Tensor) -> Tensor:
+        keys: Tensor = self.key(memory)
+        return keys
 
 
 class AdditiveAttention(Attention):
     """score(q, m) = v . tanh(Q q + W m + b) (Bahdanau et al. 2015)."""
 
     def __init__(self, hidden: int, width: int):
-        super().__init__(hidden, width)
-        self.query = nn.Linear(hidden, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)
+        super().__init__(width)
+        self.key = Linear(width, hidden, bias=False)
+        self.query = Linear(hidden, hidden)
+        self.score = Linear(hidden, 1, bias=False)
+
+    def keys(self, memory: Tensor) -> Tensor:
+        keys: Tensor = self.key(memory)
+        return keys
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        scores: Tensor = self.score(torch.tanh(self.query(queries)[:, :, None] + keys[:, None]))
+        return self._compared(queries, keys[:, None])
+
+    def _compared(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Keys (sentences, queries or 1, source time, hidden)."""
+        scores: Tensor = self.score(torch.tanh(self.query(queries)[:, :, None] + keys))
         return scores.squeeze(-1)
+
+
+class LocationAttention(AdditiveAttention):
+    """score_t(q, m_s) = v . tanh(Q q + W m_s + U f_ts + b), f_t = F * [a_{t-1}; sum_{i<t} a_i] (Chorowski et al. 2015, eq. 8;
+    the sum is the coverage of Tu et al. 2016).
+
+    * is a convolution along the source with `channels` filters of `window` steps; both rows are zero before the first step.
+    """
+
+    def __init__(self, hidden: int, width: int, channels: int, window: int):
+        super().__init__(hidden, width)
+        self.filter = nn.Conv1d(2, channels, window, padding="same", bias=False)
+        self.location = Linear(channels, hidden, bias=False)
+
+    def unseen(self, memory: Tensor) -> Tensor:
+        return memory.new_zeros(*memory.shape[:2], 2)
+
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sentences, contexts, looked = len(source.mask), [], []
+        for query in queries.split(1, dim=1):
+            located = self.location(self.filter(seen.transpose(1, 2)).transpose(1, 2))
+            keys = source.keys[:, None] + located.view(sentences, -1, *located.shape[1:])
+            found = weights(self._compared(query.view(sentences, -1, query.shape[-1]), keys), source.mask)
+            contexts.append((found @ source.values).view(len(query), 1, -1))
+            looked.append(found.view(len(query), 1, -1))
+            seen = torch.stack([looked[-1][:, 0], seen[..., 1] + looked[-1][:, 0]], dim=-1)
+        return torch.cat(contexts, dim=1), seen, torch.cat(looked, dim=1)
+
+
+class MultiheadAttention(Attention):
+    """Scaled dot products in `heads` parts side by side (Vaswani et al. 2017, section 3.2.2).
+
+    q = Q q_t, k_s = W m_s, v_s = V m_s, each of `hidden` units cut into heads of d; score = q . k_s / sqrt(d); c_t = O of
+    the heads' contexts side by side.
+    """
+
+    def __init__(self, hidden: int, width: int, heads: int):
+        super().__init__(hidden)
+        self.heads = heads
+        self.query, self.key, self.value = Linear(hidden, hidden), Linear(width, hidden), Linear(width, hidden)
+        self.out = Linear(hidden, hidden)
+
+    def keys(self, memory: Tensor) -> Tensor:
+        keys: Tensor = self.key(memory)
+        return keys
+
+    def values(self, memory: Tensor) -> Tensor:
+        values: Tensor = self.value(memory)
+        return values
+
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(sentences, heads, queries, source time)."""
+        query, key = self._heads(self.query(queries)), self._heads(keys)
+        return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
+
+    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights are the heads' mean."""
+        rows, time, _ = queries.shape
+        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
+        read = (found @ self._heads(source.values)).transpose(1, 2).flatten(2)
+        return self.out(read).view(rows, time, -1), seen, found.mean(1).view(rows, time, -1)
+
+    def _heads(self, sequence: Tensor) -> Tensor:
+        """(sentences, time, hidden) -> (sentences, heads, time, d)."""
+        return sequence.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -37,7 +37,7 @@ class LanguageModel(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """p(y_t | y_<t, x): two separate stacks (Sutskever et al. 2014, Cho et al. 2014)."""
+    """p(y_t | y_<t, x): an encoder and a decoder of their own (Sutskever et al. 2014, Cho et al. 2014)."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, output: nn.Linear, rates: Rates):
         super().__init__()

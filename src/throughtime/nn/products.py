@@ -25,13 +25,12 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def multiplication(matrix: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """A function x -> x matrix^T for many x (rows, in) and one `matrix` (out, in), which is packed ahead."""
+def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is packed ahead."""
     if matrix.dtype in (torch.float32, torch.bfloat16) and _has_kernel(matrix):
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
-        return lambda x: _product(x, packed)
-    transposed = matrix.t()
-    return lambda x: torch.mm(x, transposed)
+        return lambda x: _product(x, packed, bias)
+    return lambda x: F.linear(x, matrix, bias)
 
 
 def column_sums(matrix: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width, self._residual = features, residual
+        self.width, self.residual = features, residual
         self.layers = nn.ModuleList()
         for width in widths:
             cells = [cell(self.width, width) for _ in range(self.directions)]
@@ -85,11 +85,23 @@ class Stack(nn.Module):
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Tensor, StackState]:
-        final = []
+        outputs, final = self.layered(inputs, state, lengths, resets)
+        return outputs[-1], final
+
+    def layered(
+        self,
+        inputs: Tensor,
+        state: StackState | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[list[Tensor], StackState]:
+        """The same, with the outputs of every layer."""
+        found, final = [], []
         for place, layer in enumerate(self.layers):
             start = (None,) * self.directions if state is None else state[place]
             dropped = self.between(inputs) if place else self.before(inputs)
             outputs, after = layer(dropped, start, lengths, resets)
-            inputs = inputs + outputs if self._residual and inputs.shape == outputs.shape else outputs
+            inputs = inputs + outputs if self.residual and inputs.shape == outputs.shape else outputs
+            found.append(inputs)
             final.append(after)
-        return inputs, tuple(final)
+        return found, tuple(final)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -40,12 +41,12 @@ def decode(settings: config.DecodeConfig) -> None:
     Raises:
         Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
     """
-    path = checkpoint.find(settings.checkpoint or "", settings.outputs, "checkpoint")
+    paths = _checkpoints(settings)
     found = sources(settings)
     total = _lines_of(found)
-    references = References.of(settings, total, path)
-    with workers(settings, path) as submit, _bar(total) as advance:
-        job = Job(settings, fingerprint(path), submit, advance)
+    references = References.of(settings, total, paths[-1])
+    with workers(settings, paths) as submit, _bar(total) as advance:
+        job = Job(settings, " ".join(map(fingerprint, paths)), submit, advance)
         best = [text for source in found for text in job.run(source)]
     job.remarks.close()
     for source in found:
@@ -53,6 +54,15 @@ def decode(settings: config.DecodeConfig) -> None:
             marks_of(source.target).unlink(missing_ok=True)
     if references is not None:
         references.print_scores(best)
+
+
+def _checkpoints(settings: config.DecodeConfig) -> list[Path]:
+    """The files of `checkpoint=`; several only where it is said what to make of them."""
+    names = settings.checkpoint if isinstance(settings.checkpoint, list) else [settings.checkpoint or ""]
+    paths = [path for name in names for path in checkpoint.find_all(name, settings.outputs, "checkpoint")]
+    if len(paths) > 1 and settings.combine is None:
+        raise config.wrong("combine", None, f"average with the {len(paths)} files of checkpoint=")
+    return paths
 
 
 class Remarks:

@@ -110,7 +110,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     """Validates what was trained since the last validation, tests the best checkpoint, and gathers the record's facts."""
     progress.pause()
     fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
-    best, last = trainer.checkpoint_callbacks
+    best, last, *_ = trainer.checkpoint_callbacks
     if not progress.history or progress.history[-1]["step"] != trainer.global_step:
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
@@ -145,7 +145,7 @@ def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, start:
     """A resumed run goes on with the model and vocabulary it began with."""
     ours = checkpoint.read(start, "resume")["throughtime"]
     now = checkpoint.about(settings, prepared)
-    for group in ("data", "tokenizer", "model", "cell", "context", "optim"):
+    for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim"):
         for key, value in now["config"][group].items():
             before = ours["config"][group].get(key)
             if value != before and not (group == "optim" and key != "name"):

@@ -4,12 +4,25 @@ import torch
 
 from throughtime import config
 from throughtime.search.beam import beam_search
+from throughtime.search.forced import Forced, complete, force
 from throughtime.search.rules import Demands, banned
 from throughtime.search.sample import greedy, sample
 from throughtime.search.score import Hypothesis
 from throughtime.search.stepper import Batch, Stepper, stepper_of
 
-__all__ = ["Demands", "Hypothesis", "Stepper", "banned", "by_length", "search", "search_all", "stepper_of"]
+__all__ = [
+    "Demands",
+    "Forced",
+    "Hypothesis",
+    "Stepper",
+    "banned",
+    "by_length",
+    "complete",
+    "force",
+    "search",
+    "search_all",
+    "stepper_of",
+]
 
 NOTHING = Demands()
 

@@ -81,7 +81,8 @@ def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: De
     left, last = [], last[:, None]
     for length in range(1, choice.max_length + 1):
         scores, state = stepper.step(last, state)
-        beams, rows = _extended(beams, allowed(scores, beams.tokens, beams.sentences), choice)
+        steps = allowed(scores.log_probabilities, beams.tokens, beams.sentences)
+        beams, rows = _extended(beams, steps, _covered(beams, scores, choice), choice)
         done = _done(beams, choice) if length < choice.max_length else torch.ones_like(beams.ended, dtype=torch.bool)
         going = (~done).nonzero()[:, 0]
         if len(going) < len(rows):
@@ -93,21 +94,21 @@ def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: De
     return _results(left, len(batch), choice.n_best)
 
 
-def _extended(beams: Beams, scores: Scores, choice: config.Beam) -> tuple[Beams, Tensor]:
+def _extended(beams: Beams, steps: Tensor, covered: Tensor | None, choice: config.Beam) -> tuple[Beams, Tensor]:
     """One step: the new beams, and the rows of the old ones that the open hypotheses come from, (running, width)."""
-    running, width, vocabulary = scores.values.shape
+    running, width, vocabulary = steps.shape
     # At most `size` of the best 2 x size end in eos, so that enough others are among them.
-    found = best_extensions(scores, beams.log_probability, 2 * choice.size)
+    found = best_extensions(steps, beams.log_probability, 2 * choice.size)
     ended, open_ = split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
-    covered = _covered(beams, scores, choice)
-    ranked = _ranked(beams, ended, covered, choice)
+    some = bool((ended.log_probability > -torch.inf).any())  # most steps end nothing, and sort nothing then
+    finished = beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished
     grown = Beams(
         beams.sentences,
         _grown(beams.tokens, open_),
         open_.log_probability,
         None if covered is None else at(covered, open_.parents),
-        beams.finished.merged(ranked),
-        beams.ended + (ranked.score > -torch.inf).sum(dim=1),
+        finished,
+        beams.ended + (ended.log_probability > -torch.inf).sum(dim=1),
     )
     return grown, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
 

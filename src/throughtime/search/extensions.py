@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from throughtime.data.tokenizer import EOS
-from throughtime.search.stepper import Scores
 
 BLOCK = 64  # tokens whose maximum is looked at before any of them
 
@@ -19,30 +19,22 @@ class Extensions(NamedTuple):
     tokens: Tensor
     log_probability: Tensor
 
-    def at(self, places: Tensor) -> "Extensions":
-        """Some of them, `places` (sentences, chosen)."""
-        return Extensions(*(column.gather(1, places) for column in self))
-
     @staticmethod
     def side_by_side(parts: "list[Extensions]") -> "Extensions":
         """The extensions of all parts."""
         return Extensions(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
 
 
-def best_extensions(scores: Scores, log_probability: Tensor, count: int, handicap: Tensor | None = None) -> Extensions:
+def best_extensions(steps: Tensor, totals: Tensor, count: int, handicap: Tensor | None = None) -> Extensions:
     """The `count` most probable extensions of each sentence, or all, best first.
 
-    `log_probability`: (sentences, width), of the hypotheses so far; `handicap`: (sentences, vocabulary), added to the
-    tokens' log-probabilities for the choice alone.
+    `steps`: (sentences, width, vocabulary), the tokens' log-probabilities; `totals`: (sentences, width), those of the
+    hypotheses so far; `handicap`: (sentences, vocabulary), added to the tokens' for the choice alone.
     """
-    values = scores.values if handicap is None else scores.values + handicap[:, None]
-    offsets = log_probability[..., None] - scores.normaliser
-    places = _places_of_largest(values, offsets, min(count, values[0].numel()))
-    vocabulary = values.shape[2]
-    parents = places // vocabulary
-    value, normaliser = scores.values.flatten(1).gather(1, places), scores.normaliser[..., 0].gather(1, parents)
-    step = (value - normaliser).clamp(max=0)  # of rounding, which would break the proof that a total only falls
-    return Extensions(parents, places % vocabulary, log_probability.gather(1, parents) + step)
+    values = steps if handicap is None else steps + handicap[:, None]
+    places = _places_of_largest(values, totals[..., None], min(count, values[0].numel()))
+    parents = places // steps.shape[2]
+    return Extensions(parents, places % steps.shape[2], totals.gather(1, parents) + steps.flatten(1).gather(1, places))
 
 
 def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
@@ -50,18 +42,17 @@ def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
 
     The `count` largest lie in the `count` blocks with the largest maxima, so that nothing else is sorted.
     """
-    sentences, width, vocabulary = values.shape
-    blocks = vocabulary // BLOCK
-    if width * blocks <= 2 * count:
+    vocabulary = values.shape[2]
+    if values.shape[1] * vocabulary <= 2 * count * BLOCK:
         return (values + offsets).flatten(1).topk(count).indices
-    whole = values[..., : blocks * BLOCK].unflatten(2, (blocks, BLOCK))
-    chosen = (whole.amax(dim=3) + offsets).flatten(1).topk(count).indices
-    starts = chosen // blocks * vocabulary + chosen % blocks * BLOCK
-    inside = (starts[..., None] + torch.arange(BLOCK, device=values.device)).flatten(1)
-    behind = torch.arange(width * vocabulary, device=values.device).view(width, vocabulary)[:, blocks * BLOCK :]
-    places = torch.cat([inside, behind.flatten().expand(sentences, -1)], dim=1)
-    found = values.flatten(1).gather(1, places) + offsets.flatten(1).gather(1, places // vocabulary)
-    return places.gather(1, found.topk(count).indices)
+    whole = pad(values, (0, -vocabulary % BLOCK), value=-torch.inf) if vocabulary % BLOCK else values
+    blocks = whole.unflatten(2, (-1, BLOCK))
+    in_row = blocks.shape[2]
+    chosen = (blocks.amax(dim=3) + offsets).flatten(1).topk(count).indices
+    inside = blocks.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, BLOCK))
+    found = (inside + offsets[..., 0].gather(1, chosen // in_row)[..., None]).flatten(1).topk(count).indices
+    block = chosen.gather(1, found // BLOCK)
+    return block // in_row * vocabulary + block % in_row * BLOCK + found % BLOCK
 
 
 def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
@@ -69,4 +60,5 @@ def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensi
     ends = found.tokens == EOS
     best = Extensions(*(column[:, :size] for column in found))
     ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))
-    return ended, found.at(ends.long().argsort(dim=1, stable=True)[:, :width])
+    log_probability, places = found.log_probability.masked_fill(ends, -torch.inf).topk(width)
+    return ended, Extensions(found.parents.gather(1, places), found.tokens.gather(1, places), log_probability)

@@ -1,7 +1,7 @@
-"""What may come next, whatever its probability: each rule takes scores and gives them back with tokens ruled out.
+"""What may come next, whatever its probability: each rule takes log-probabilities and gives them back with tokens ruled out.
 
-A rule sees the open hypotheses: `tokens` (sentences, width, time) and `sentences`, their places in the batch. It may
-write into the scores, which are the step's own.
+A rule takes those of a step, (sentences, width, vocabulary), and may write into them; it sees the open hypotheses,
+`tokens` (sentences, width, time), and `sentences`, their places in the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,8 @@ from torch import Tensor
 from throughtime import config
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import EOS
-from throughtime.search.stepper import Scores
 
-Rule = Callable[[Scores, Tensor, Tensor], Scores]
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 FREE = -1  # in a table of prefixes: nothing is forced here
 
 
@@ -55,15 +54,15 @@ def rules(choice: config.Limits, demands: Demands) -> Rule:
 def _all(parts: Sequence[Rule]) -> Rule:
     """One rule after the other; a hypothesis that nothing is left to follow may end."""
 
-    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+    def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if not parts:
-            return scores
-        end = scores.values[..., EOS].clone()
+            return steps
+        end = steps[..., EOS].clone()
         for part in parts:
-            scores = part(scores, tokens, sentences)
-        stuck = scores.values.amax(dim=2) == -torch.inf
-        scores.values[..., EOS] = torch.where(stuck, end, scores.values[..., EOS])
-        return scores
+            steps = part(steps, tokens, sentences)
+        stuck = steps.amax(dim=2) == -torch.inf
+        steps[..., EOS] = torch.where(stuck, end, steps[..., EOS])
+        return steps
 
     return rule
 
@@ -71,10 +70,10 @@ def _all(parts: Sequence[Rule]) -> Rule:
 def at_least(length: int) -> Rule:
     """No hypothesis ends before it has `length` tokens, eos included."""
 
-    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+    def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] + 1 < length:
-            scores.values[..., EOS] = -torch.inf
-        return scores
+            steps[..., EOS] = -torch.inf
+        return steps
 
     return rule
 
@@ -84,12 +83,12 @@ def without(phrase: Sequence[int]) -> Rule:
     *before, last = phrase
     known = torch.tensor(before)
 
-    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+    def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] < len(before):
-            return scores
+            return steps
         behind = tokens[..., tokens.shape[2] - len(before) :] == known.to(tokens.device)
-        scores.values[..., last].masked_fill_(behind.all(dim=2), -torch.inf)
-        return scores
+        steps[..., last].masked_fill_(behind.all(dim=2), -torch.inf)
+        return steps
 
     return rule
 
@@ -97,26 +96,24 @@ def without(phrase: Sequence[int]) -> Rule:
 def without_repeated(n: int) -> Rule:
     """No `n` tokens in a row come twice (Paulus et al. 2018)."""
 
-    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+    def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] < n:
-            return scores
+            return steps
         windows = tokens.unfold(2, n, 1)
         again = (windows[..., :-1] == tokens[..., None, tokens.shape[2] - n + 1 :]).all(dim=3)
-        ban = torch.where(again, -torch.inf, torch.inf).to(scores.values.dtype)
-        scores.values.scatter_reduce_(2, windows[..., -1], ban, "amin")
-        return scores
+        ban = torch.where(again, -torch.inf, torch.inf).to(steps.dtype)
+        steps.scatter_reduce_(2, windows[..., -1], ban, "amin")
+        return steps
 
     return rule
 
 
 def penalised(factor: float) -> Rule:
     """The log-probability of a token that has come already is multiplied by `factor` (Keskar et al. 2019, section 4.1, on
-    log-probabilities, whose sign is known, instead of logits). The scores found are the penalised ones."""
+    log-probabilities, whose sign is known, instead of logits). The log-probabilities found are the penalised ones."""
 
-    def rule(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
-        seen = scores.values.gather(2, tokens)
-        scores.values.scatter_(2, tokens, factor * (seen - scores.normaliser) + scores.normaliser)
-        return scores
+    def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
+        return steps.scatter_(2, tokens, factor * steps.gather(2, tokens))
 
     return rule
 
@@ -125,14 +122,14 @@ def prefixed(prefixes: Sequence[Sequence[int]], rule: Rule) -> Rule:
     """The tokens of each sentence's prefix come first, and `rule` governs what is free."""
     table = pad([list(prefix) for prefix in prefixes], FREE)
 
-    def both(scores: Scores, tokens: Tensor, sentences: Tensor) -> Scores:
+    def both(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] >= table.shape[1]:
-            return rule(scores, tokens, sentences)
+            return rule(steps, tokens, sentences)
         forced = table.to(tokens.device)[sentences, tokens.shape[2]]
         at = forced.clamp(min=0)[:, None, None].expand(*tokens.shape[:2], 1)
-        kept = scores.values.gather(2, at)
-        free = rule(scores, tokens, sentences)
-        only = torch.full_like(free.values, -torch.inf).scatter_(2, at, kept)
-        return free._replace(values=torch.where((forced == FREE)[:, None, None], free.values, only))
+        kept = steps.gather(2, at)
+        free = rule(steps, tokens, sentences)
+        only = torch.full_like(free, -torch.inf).scatter_(2, at, kept)
+        return torch.where((forced == FREE)[:, None, None], free, only)
 
     return both

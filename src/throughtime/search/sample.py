@@ -10,9 +10,9 @@ from throughtime import config
 from throughtime.data.tokenizer import EOS
 from throughtime.search.rules import Demands, rules
 from throughtime.search.score import Hypothesis
-from throughtime.search.stepper import Batch, Scores, Stepper
+from throughtime.search.stepper import Batch, Stepper
 
-Pick = Callable[[Scores], Tensor]  # scores -> tokens (sentences, width)
+Pick = Callable[[Tensor], Tensor]  # log-probabilities (sentences, width, vocabulary) -> tokens (sentences, width)
 
 
 def greedy(stepper: Stepper, batch: Batch, choice: config.Greedy, demands: Demands) -> list[list[Hypothesis]]:
@@ -20,8 +20,8 @@ def greedy(stepper: Stepper, batch: Batch, choice: config.Greedy, demands: Deman
     return _rollout(stepper, batch, 1, _most_probable, choice, demands)
 
 
-def _most_probable(scores: Scores) -> Tensor:
-    return scores.values.argmax(dim=-1)
+def _most_probable(steps: Tensor) -> Tensor:
+    return steps.argmax(dim=-1)
 
 
 def sample(
@@ -32,8 +32,8 @@ def sample(
     `random` lives on the CPU, so that a seed means the same on every device.
     """
 
-    def draw(scores: Scores) -> Tensor:
-        kept = cut(scores.log_probabilities() / choice.temperature, choice)
+    def draw(steps: Tensor) -> Tensor:
+        kept = cut(steps / choice.temperature, choice)
         drawn = torch.multinomial(torch.softmax(kept, dim=-1).flatten(0, 1).cpu(), 1, generator=random)
         return drawn.view(kept.shape[:2]).to(kept.device)
 
@@ -112,7 +112,7 @@ def _rollout(
     results: list[list[Hypothesis]] = [[] for _ in batch]
     for length in range(1, choice.max_length + 1):
         scores, state = stepper.step(last, state)
-        running = _extended(running, allowed(scores, running.tokens, running.sentences), pick)
+        running = _extended(running, allowed(scores.log_probabilities, running.tokens, running.sentences), pick)
         going = running.open.any(dim=1) if length < choice.max_length else torch.zeros_like(running.sentences).bool()
         places = going.nonzero()[:, 0]
         if len(places) < len(going):
@@ -125,9 +125,9 @@ def _rollout(
     return results
 
 
-def _extended(running: _Running, scores: Scores, pick: Pick) -> _Running:
-    tokens = torch.where(running.open, pick(scores), EOS)
-    step = (scores.values.gather(2, tokens[..., None]) - scores.normaliser)[..., 0]
+def _extended(running: _Running, steps: Tensor, pick: Pick) -> _Running:
+    tokens = torch.where(running.open, pick(steps), EOS)
+    step = steps.gather(2, tokens[..., None])[..., 0]
     return running._replace(
         open=running.open & (tokens != EOS),
         log_probability=running.log_probability + step.masked_fill(~running.open, 0.0),

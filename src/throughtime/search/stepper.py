@@ -9,30 +9,19 @@ from torch import Tensor
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.state import State, select_rows
+from throughtime.nn.precision import Precision
+from throughtime.nn.ready import ready
+from throughtime.nn.state import State, map_state, select_rows
 
 Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or prompts
 
 
 class Scores(NamedTuple):
-    """What may come next, not yet normalised: log p = values - normaliser.
+    """What may come next: `log_probabilities` (sentences, width, vocabulary), none above 0, and `attention` (sentences,
+    width, source time), where the step looked, 1 at padding, or None."""
 
-    `values`: (sentences, width, vocabulary); `normaliser`: (sentences, width, 1); `attention`: (sentences, width, source
-    time), where the step looked, or None. Whoever needs but a few of the log-probabilities spares the others.
-    """
-
-    values: Tensor
-    normaliser: Tensor
+    log_probabilities: Tensor
     attention: Tensor | None = None
-
-    def log_probabilities(self) -> Tensor:
-        """(sentences, width, vocabulary), none above 0 but for rounding."""
-        return self.values - self.normaliser
-
-    @staticmethod
-    def of(log_probabilities: Tensor, attention: Tensor | None = None) -> "Scores":
-        """Scores that are normalised already."""
-        return Scores(log_probabilities, torch.zeros_like(log_probabilities[..., :1]), attention)
 
 
 class Stepper(Protocol):
@@ -54,16 +43,16 @@ class _ModelStepper:
 
     @staticmethod
     def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
-        normaliser = logits.logsumexp(dim=-1, keepdim=True)
-        logits[..., [PAD, BOS]] = -torch.inf
-        return Scores(logits, normaliser, attention)
+        found = torch.log_softmax(logits.float(), dim=-1)
+        found[..., PAD] = found[..., BOS] = -torch.inf
+        return Scores(found, attention)
 
 
 class LanguageModelStepper(_ModelStepper):
     """Continues prompts; a prompt stands behind bos, and may be empty."""
 
-    def __init__(self, model: LanguageModel):
-        self._model, self._device = model, next(model.parameters()).device
+    def __init__(self, model: LanguageModel, precision: Precision = "float32"):
+        self._model, self._steps, self._device = model, ready(model, precision), next(model.parameters()).device
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         read = [[BOS, *prompt] for prompt in batch]
@@ -72,7 +61,7 @@ class LanguageModelStepper(_ModelStepper):
         return last, self._model.read(pad(read).to(self._device), lengths)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
-        logits, state = self._model(tokens.reshape(-1, 1), state)
+        logits, state = self._steps(tokens.reshape(-1, 1), state)
         return self._scores(logits.view(*tokens.shape, -1)), state
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
@@ -82,24 +71,38 @@ class LanguageModelStepper(_ModelStepper):
 class EncoderDecoderStepper(_ModelStepper):
     """Decodes sources; a source is read with eos behind it, and kept once for all of a sentence's hypotheses."""
 
-    def __init__(self, model: EncoderDecoder):
-        self._model, self._device = model, next(model.parameters()).device
+    def __init__(self, model: EncoderDecoder, precision: Precision = "float32"):
+        self._model, self._device = ready(model, precision), next(model.parameters()).device
+        self._low = precision != "float32"
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         sources = [[*source, EOS] for source in batch]
         lengths = torch.tensor([len(source) for source in sources], device=self._device)
-        return torch.full_like(lengths, BOS), self._model.start(pad(sources).to(self._device), lengths)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            encoded = self._model.encoder(pad(sources).to(self._device), lengths)
+        whole = map_state(_in_float32, encoded) if self._low else encoded
+        return torch.full_like(lengths, BOS), self._model.decoder.start(whole)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         logits, state = self._model.step(tokens.reshape(-1, 1), state)
-        attention = state.attention.view(*tokens.shape, -1) if state.attention.shape[-1] else None
-        return self._scores(logits.view(*tokens.shape, -1), attention), state
+        return self._scores(logits.view(*tokens.shape, -1), self._attention(tokens, state)), state
+
+    @staticmethod
+    def _attention(tokens: Tensor, state: State) -> Tensor | None:
+        if not state.attention.shape[-1]:
+            return None
+        return state.attention.view(*tokens.shape, -1).masked_fill(~state.source.attended.mask[:, None], 1.0)
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         source = state.source if sentences is None else select_rows(state.source, sentences)
         return select_rows(state._replace(source=()), rows.flatten())._replace(source=source)
 
 
-def stepper_of(model: Any) -> Stepper:
-    """The stepper that fits the model."""
-    return LanguageModelStepper(model) if isinstance(model, LanguageModel) else EncoderDecoderStepper(model)
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def stepper_of(model: Any, precision: Precision = "float32") -> Stepper:
+    """The stepper that fits the model, with the weights that it has now."""
+    kind = LanguageModelStepper if isinstance(model, LanguageModel) else EncoderDecoderStepper
+    return kind(model, precision)

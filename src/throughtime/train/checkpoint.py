@@ -5,12 +5,15 @@ Beside what Lightning saves, a checkpoint holds under `throughtime`:
 (carried state, random state and tokens seen of each process).
 """
 
+import glob
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 import throughtime
 from throughtime import config
@@ -63,6 +66,41 @@ def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
 
 def _age(folder: Path) -> float:
     return max((path.stat().st_mtime for path in folder.glob("*.ckpt")), default=0.0)
+
+
+def find_all(name: str, outputs: str, setting: str) -> list[Path]:
+    """The checkpoints that a user means: all in a folder or matching a pattern, else the one of `find`.
+
+    Raises:
+        Mistake: there is none.
+    """
+    matching = sorted(Path(found) for found in glob.glob(f"{name}/*.ckpt") or glob.glob(name))
+    return matching if len(matching) > 1 else [find(name, outputs, setting)]
+
+
+def average(contents: Sequence[dict[str, Any]], setting: str) -> dict[str, Any]:
+    """The last of some checkpoints of one run, with the mean of all their weights (Junczys-Dowmunt et al. 2016).
+
+    Raises:
+        Mistake: they are not of one run.
+    """
+    *others, last = contents
+    if any(_origin(other) != _origin(last) for other in others):
+        raise config.wrong(setting, f"{len(contents)} checkpoints", "such of one run and model, to be averaged")
+    weights = [content["state_dict"] for content in contents]
+    return {**last, "state_dict": {name: _mean([state[name] for state in weights]) for name in last["state_dict"]}}
+
+
+def _origin(content: dict[str, Any]) -> dict[str, Any]:
+    """What checkpoints that may be averaged share: weights are comparable only along one training."""
+    ours = content["throughtime"]
+    shared = {group: ours["config"][group] for group in ("seed", "data", "tokenizer", "model", "cell", "context")}
+    shapes = {name: weight.shape for name, weight in content["state_dict"].items()}
+    return {**shared, "tokenizers": ours["tokenizers"], "shapes": shapes}
+
+
+def _mean(weights: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(weights)).double().mean(dim=0).to(weights[0].dtype)
 
 
 def read(path: Path, setting: str) -> dict[str, Any]:

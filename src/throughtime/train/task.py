@@ -16,7 +16,7 @@ from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim
 from throughtime.train.accumulation import Accumulation
-from throughtime.train.loss import of_all_ranks, per_token, token_loss
+from throughtime.train.loss import Losses, of_all_ranks, per_token, smoothed_loss
 from throughtime.train.ranks import from_all_ranks
 from throughtime.train.through_time import read, read_checkpointed
 
@@ -48,16 +48,16 @@ class Task(lightning.LightningModule):
         return int(self._tokens)
 
     @abstractmethod
-    def losses(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
-        """The summed loss in nats, the number of targets, and what training adds to their mean; state is carried where the
-        model carries one."""
+    def losses(self, batch: Any, split: str) -> Losses:
+        """The losses of a batch; state is carried where the model carries one."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        total, count, penalty = self._loss(batch, "train")
-        self._tokens = self._tokens + count  # stays on the device, which need not be waited for
-        self.log("train/loss", total.detach() / count, prog_bar=True)
-        everywhere = of_all_ranks(count)
-        return self._accumulation.add(per_token(total, everywhere) + penalty, everywhere, batch.targets.shape[1])
+        found = self._losses(batch, "train")
+        self._tokens = self._tokens + found.targets  # stays on the device, which need not be waited for
+        self.log("train/loss", found.total.detach() / found.targets, prog_bar=True)
+        everywhere = of_all_ranks(found.targets)
+        mean = per_token(found.minimised, everywhere) + found.penalty
+        return self._accumulation.add(mean, everywhere, batch.targets.shape[1])
 
     def on_after_backward(self) -> None:
         if not self.trainer.fit_loop.epoch_loop._should_accumulate():
@@ -68,15 +68,15 @@ class Task(lightning.LightningModule):
         self._accumulation.clear()
 
     def validation_step(self, batch: Any, _: int) -> None:
-        self._loss(batch, "val")
+        self._losses(batch, "val")
 
     def test_step(self, batch: Any, _: int) -> None:
-        self._loss(batch, "test")
+        self._losses(batch, "test")
 
-    def _loss(self, batch: Any, split: str) -> tuple[Tensor, Tensor, Tensor | float]:
-        total, count, penalty = self.losses(batch, split)
-        self._mean(split).update(total.detach() / count, count)
-        return total, count, penalty
+    def _losses(self, batch: Any, split: str) -> Losses:
+        found = self.losses(batch, split)
+        self._mean(split).update(found.total.detach() / found.targets, found.targets)
+        return found
 
     def _mean(self, split: str) -> MeanMetric:
         return {"train": self.train_loss, "val": self.val_loss, "test": self.test_loss}[split]
@@ -174,11 +174,11 @@ class LanguageModelTask(Task):
                 self.test_loss.update(*self._cached_loss(batch, choice))
             case config.DynamicEvaluation():
                 with torch.enable_grad():
-                    total, count, _penalty = self._loss(batch, "test")
+                    found = self._losses(batch, "test")
                     assert self._dynamic is not None
-                    self._dynamic.learn(total / count)
+                    self._dynamic.learn(found.total / found.targets)
             case _:
-                self._loss(batch, "test")
+                self._losses(batch, "test")
 
     def _cached_loss(self, batch: TextChunk, choice: config.CacheEvaluation) -> tuple[Tensor, Tensor]:
         """The mean loss of a chunk and the number of its targets."""
@@ -190,14 +190,14 @@ class LanguageModelTask(Task):
         )
         return total / count, count
 
-    def losses(self, batch: TextChunk, split: str) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, batch: TextChunk, split: str) -> Losses:
         state, tbptt, dropout = self._carried_in(batch, split), self._settings.tbptt, self._settings.dropout
         if split == "train" and isinstance(tbptt, config.CheckpointedBptt):
             reading = read_checkpointed(self.model, batch, state, dropout, tbptt.chunk)
         else:
             reading = read(self.model, batch, state, dropout)
         self.carried[split] = reading.onward
-        return reading.total, reading.targets, reading.penalty
+        return Losses(reading.total, reading.targets, reading.total, reading.penalty)
 
     def _carried_in(self, batch: TextChunk, split: str) -> State:
         """What the last chunk left. In training some columns begin anew: a state that is carried on for ever drifts away
@@ -237,8 +237,8 @@ class TranslationTask(Task):
 
     model: EncoderDecoder
 
-    def losses(self, batch: PairBatch, split: str) -> tuple[Tensor, Tensor, float]:
+    def losses(self, batch: PairBatch, split: str) -> Losses:
         tbptt = self._settings.tbptt
         chunk = tbptt.chunk if self.training and isinstance(tbptt, config.FixedChunks) else None
         logits = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
-        return *token_loss(logits, batch.targets), 0.0
+        return smoothed_loss(logits, batch.targets, self._settings.loss.label_smoothing)

@@ -82,4 +82,10 @@ class _Part(nn.Module):
         dropped = self.model.dropout(outputs)
         _, total, count = output_loss(self.model.output, dropped, chunk.targets)
         penalty = slowness(outputs, dropped, self._dropout, before, self._whole)
-        return total, count, penalty, outputs[:, -1:], *leaves(state)
+        kept = [outputs[:, -1:], *leaves(state)]
+        return (
+            total,
+            count,
+            penalty,
+            *(tensor.clone() for tensor in kept),
+        )  # a view would keep the steps that it looks at

@@ -22,8 +22,8 @@ class Decoder:
     process decodes it, and after whatever was decoded before.
     """
 
-    def __init__(self, settings: config.DecodeConfig, path: Path, device: torch.device):
-        found = build.from_checkpoint(path, settings.allow_code)
+    def __init__(self, settings: config.DecodeConfig, paths: list[Path], device: torch.device):
+        found = build.from_checkpoints(paths, settings.allow_code)
         self._settings, self._stepper = settings, stepper_of(found.model.to(device))
         self._several = gives_several(settings.search)
         self._continues = isinstance(found.model, LanguageModel)

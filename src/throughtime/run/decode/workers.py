@@ -26,7 +26,7 @@ Submit = Callable[[Source, Block], "Future[list[Answer]]"]
 
 
 @contextmanager
-def workers(settings: config.DecodeConfig, path: Path) -> Iterator[Submit]:
+def workers(settings: config.DecodeConfig, paths: list[Path]) -> Iterator[Submit]:
     """Takes batches and promises their answers.
 
     Raises:
@@ -36,13 +36,13 @@ def workers(settings: config.DecodeConfig, path: Path) -> Iterator[Submit]:
     if device.type != "cpu":
         build.refuse_absent("gpu" if device.type == "cuda" else device.type, settings.devices, "accelerator")
     if settings.devices == 1:
-        yield _at_once(Decoder(settings, path, device))
+        yield _at_once(Decoder(settings, paths, device))
         return
     context = multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
     for number in range(settings.devices):
         numbers.put(number)
-    pool = ProcessPoolExecutor(settings.devices, context, _begin, (settings, path, device.type, numbers))
+    pool = ProcessPoolExecutor(settings.devices, context, _begin, (settings, paths, device.type, numbers))
     try:
         yield lambda source, batch: pool.submit(_answer, source, batch)
     except BrokenProcessPool as error:
@@ -66,7 +66,9 @@ def _at_once(decoder: Decoder) -> Submit:
 _mine: list[Callable[[], Decoder]] = []
 
 
-def _begin(settings: config.DecodeConfig, path: Path, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
+def _begin(
+    settings: config.DecodeConfig, paths: list[Path], kind: str, numbers: "multiprocessing.SimpleQueue[int]"
+) -> None:
     """What a process of the pool starts with; it ends when the main one does, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees it, and ends this one
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
@@ -74,7 +76,7 @@ def _begin(settings: config.DecodeConfig, path: Path, kind: str, numbers: "multi
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
-    _mine.append(functools.cache(lambda: Decoder(settings, path, device)))
+    _mine.append(functools.cache(lambda: Decoder(settings, paths, device)))
 
 
 def _end_with_the_main_process() -> None:

@@ -1,0 +1,54 @@
+"""Products of many steps with a matrix that stays, in the precision of choice."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from throughtime.nn.products import multiplication
+
+Precision = Literal["float32", "bf16", "int8"]
+
+TYPICAL_ROWS = 320  # that a packed matrix is laid out for; any other number is right, too
+
+
+def product(matrix: Tensor, bias: Tensor | None, precision: Precision) -> Callable[[Tensor], Tensor]:
+    """A function x -> x matrix^T + bias for float32 x (rows, in) and results; `matrix`: (out, in), `bias`: (out,)."""
+    if precision == "int8":
+        return _in_int8(matrix, bias)
+    if precision == "bf16":
+        low = multiplication(matrix.bfloat16(), TYPICAL_ROWS, None if bias is None else bias.bfloat16())
+        return lambda x: low(x.bfloat16()).float()
+    return multiplication(matrix, TYPICAL_ROWS, bias)
+
+
+def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Both sides in 8 bits, summed in 32: each row of the matrix, and each x, has a scale of its own, so that no x depends
+    on the others beside it."""
+    scales = (matrix.abs().amax(dim=1) / 127).clamp(min=1e-20)
+    whole = (matrix / scales[:, None]).round().to(torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(whole.contiguous(), [TYPICAL_ROWS, matrix.shape[1]])
+    zeros, added = torch.zeros(len(matrix), dtype=torch.int), torch.zeros(()) if bias is None else bias
+
+    def multiplied(x: Tensor) -> Tensor:
+        scale = x.abs().amax(dim=1, keepdim=True).add_(1e-20)
+        signed = (x * (127 / scale)).round_().to(torch.int8)
+        low = signed.view(torch.uint8).bitwise_xor_(128)  # + 128: oneDNN is quick where the left side has no sign
+        found = torch.ops.onednn.qlinear_pointwise(
+            low, 1 / 127, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return torch.addcmul(added, found, scale, out=found)
+
+    return multiplied
+
+
+def why_not(precision: Precision, device: torch.device) -> str | None:
+    """Why products of a precision cannot be had on a device, or None where they can."""
+    if precision == "int8" and device.type != "cpu":
+        return "int8 products are for processors"
+    if precision == "int8" and not torch.cpu._is_vnni_supported():
+        return "this processor has no int8 products (VNNI)"
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "this processor has no bf16 products"
+    return None

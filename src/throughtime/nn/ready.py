@@ -1,0 +1,97 @@
+"""A model made ready for many steps with the weights that it has: their matrices packed once, in a lower precision if
+asked, the first layer's input product of every word kept, and the state stepped without an engine around it. States, sums
+over the source and logits stay in float32."""
+
+import copy
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.nn.cells import Cell
+from throughtime.nn.cells.base import CellState
+from throughtime.nn.decoder import Decoder
+from throughtime.nn.models import LanguageModel
+from throughtime.nn.precision import Precision, product
+from throughtime.nn.stack import Layer
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+LARGEST_TABLE = 1 << 25  # numbers in the products of all words
+
+
+def ready(model: Model, precision: Precision) -> Model:
+    """A copy of a model that takes single steps as the model does, with the parameters as they are now."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    found = copy.deepcopy(model, shared).eval()
+    for parent in list(found.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, ReadyLinear(child, precision))
+            elif isinstance(child, Layer) and steps_alone(child):
+                setattr(parent, name, ReadyLayer(child, precision))
+    for part in found.modules():
+        if isinstance(part, LanguageModel | Decoder):
+            _keep_products(part)
+    return found
+
+
+def _keep_products(part: LanguageModel | Decoder) -> None:
+    """Looks up what the first layer makes of a word, where it reads nothing else and nothing else reads the word."""
+    first, words = part.stack.layers[0], part.embedding
+    if not isinstance(first, ReadyLayer) or first.cell.features != words.embedding_dim:
+        return
+    read_again = isinstance(part, Decoder) and part.form.reads_words
+    if read_again or (part.stack.residual and first.cell.features == first.width):
+        return
+    if words.num_embeddings * first.cell.projected <= LARGEST_TABLE:
+        with torch.no_grad():
+            part.embedding = nn.Embedding.from_pretrained(first.cell.project(words.weight))
+        first.project = lambda gates: gates
+
+
+class ReadyLinear(nn.Module):
+    """(..., in) -> (..., out)."""
+
+    def __init__(self, linear: nn.Linear, precision: Precision):
+        super().__init__()
+        self._product = product(
+            linear.weight.detach(), None if linear.bias is None else linear.bias.detach(), precision
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._product(inputs.flatten(0, -2)).unflatten(0, inputs.shape[:-1])
+
+
+def steps_alone(layer: Layer) -> bool:
+    """Whether a layer goes one way, and its cell's input product is the usual one."""
+    return len(layer.cells) == 1 and type(cast(Cell, layer.cells[0])).project is Cell.project
+
+
+class ReadyLayer(nn.Module):
+    """A layer that takes single steps by itself; whatever is longer, or ragged, is left to the layer as it was."""
+
+    def __init__(self, layer: Layer, precision: Precision):
+        super().__init__()
+        self._layer, self.cells, self.width = layer, layer.cells, layer.width
+        self.cell = cell = cast(Cell, layer.cells[0])
+        self.project = product(cell.weight_input.detach(), cell.bias_input.detach(), precision)
+        self._products = [
+            product(matrix.detach(), None if bias is None else bias.detach(), precision) if len(matrix) else None
+            for matrix, bias in cell.matrices()
+        ]
+
+    def forward(
+        self, inputs: Tensor, state: Sequence[CellState | None], lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, tuple[CellState, ...]]:
+        if inputs.shape[1] > 1 or lengths is not None or resets is not None or state[0] is None:
+            return self._layer(inputs, state, lengths, resets)
+        cell = self.cell
+        gates, carried, vectors = self.project(inputs[:, 0]), dict(state[0]), cell.vector_values()
+        for stage, multiplied in zip(cell.stages(), self._products, strict=True):
+            operand = None if multiplied is None or stage.operand is None else multiplied(carried[stage.operand])
+            carried |= stage.function(gates, operand, carried, *vectors)
+        fresh = {name: carried[name] for name in cell.states}
+        return fresh[cell.states[0]][:, None], (fresh,)

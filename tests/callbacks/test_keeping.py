@@ -1,0 +1,35 @@
+"""The checkpoints that stay are those of the best and of the last validations."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import FEW_NUMBERS
+
+OFTEN = [*FEW_NUMBERS, "trainer.validate_every=1", "trainer.epochs=2", "trainer.steps=7", "optim.lr=0.3"]
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("*.ckpt"))
+
+
+@pytest.mark.parametrize("monitor", ["loss", "chrf"])
+def test_the_best_and_the_last_stay(train: Callable[..., Path], monitor: str) -> None:
+    keep = ["trainer.keep.best=3", "trainer.keep.last=2", f"trainer.early_stopping.monitor={monitor}"]
+    folder = train(*OFTEN, *keep)
+    with (folder / "metrics.csv").open() as file:
+        found = [row for row in csv.DictReader(file) if row[f"val/{monitor}"]]
+    by_step = {int(row["step"]) + 1: float(row[f"val/{monitor}"]) for row in found}
+    best = sorted(by_step, key=lambda step: by_step[step] if monitor == "loss" else -by_step[step])[:3]
+    kept = steps(folder / "checkpoints" / "best")
+    assert sorted(by_step[step] for step in kept) == sorted(by_step[step] for step in best)
+    assert len(kept) == 3
+    assert steps(folder / "checkpoints" / "last") == [6, 7]
+    assert json.loads((folder / "summary.json").read_text())["checkpoints"]["best"].endswith("checkpoints/best.ckpt")
+
+
+def test_one_of_each_needs_no_folder(train: Callable[..., Path]) -> None:
+    folder = train(*OFTEN)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
