@@ -1,6 +1,6 @@
 """One layer forward and backward: every cell by every engine beside torch's own layers, all in one run.
 
-    python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100] [--repeats 15]
+    python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100]
 
 Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
 equally many gates, `per float32` the time beside the cell's own in float32.
