@@ -1,11 +1,13 @@
-"""The two models: a language model, and an encoder-decoder. Token ids in, logits out, state in and out."""
+"""The models: a language model, one that goes on from a prefix, an encoder-decoder. Ids in, logits out, state in and out."""
 
+import torch
 from torch import Tensor, nn
 
 from throughtime.nn.decoder import Decoder, DecoderState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState
+from throughtime.nn.state import detach
 
 
 class LanguageModel(nn.Module):
@@ -34,6 +36,30 @@ class LanguageModel(nn.Module):
         state: StackState
         _, state = self.stack(self.embedding(tokens), lengths=lengths)
         return state
+
+
+class PrefixModel(nn.Module):
+    """p(y_t | y_<t, x) by one language model: it reads x, closed by eos, as its prefix, and goes on with y.
+
+    An encoder-decoder whose two sides share all their weights, with nothing but the state in between.
+    """
+
+    def __init__(self, language_model: LanguageModel):
+        super().__init__()
+        self.language_model = language_model
+
+    def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """Source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary); the gradient
+        through the state is cut every `chunk` target steps."""
+        state, logits = self.start(source, source_lengths), list[Tensor]()
+        for part in tokens.split(chunk or tokens.shape[1], dim=1):
+            found, state = self.language_model(part, detach(state) if logits else state)
+            logits.append(found)
+        return torch.cat(logits, dim=1)
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> StackState:
+        """The state once the prefix is read."""
+        return self.language_model.read(source, source_lengths)
 
 
 class EncoderDecoder(nn.Module):

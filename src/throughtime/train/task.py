@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
-from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim
 from throughtime.train.accumulation import Accumulation
@@ -235,7 +235,7 @@ class LanguageModelTask(Task):
 class TranslationTask(Task):
     """Teacher forcing; the decoder's gradient through time is cut every `chunk` target steps."""
 
-    model: EncoderDecoder
+    model: EncoderDecoder | PrefixModel
 
     def losses(self, batch: PairBatch, split: str) -> Losses:
         tbptt = self._settings.tbptt
