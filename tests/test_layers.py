@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
-    ["config", "whole"],
+    ["config", "whole", "memory"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
@@ -31,6 +31,7 @@ LAYERS = [
         "data.stream",
         "data.pairs",
         "train.loss",
+        "train.output_loss",
         "train.optim",
         "train.accumulation",
         "train.quality",
