@@ -23,8 +23,9 @@ LAYERS = [
     ["nn.models"],
     ["nn.ready"],
     ["search.stepper"],
-    ["search.extensions", "search.finished", "search.forced", "search.rules"],
-    ["search.sample", "search.beam"],
+    ["search.combined", "search.extensions", "search.finished", "search.forced", "search.risk", "search.rules"],
+    ["search.diverse", "search.constrained"],
+    ["search.sample", "search.beam", "search.stochastic"],
     ["search"],
     [
         "data.stream",
