@@ -726,9 +726,29 @@ class Beam(Limits):
     stop: Literal["finished", "proven", "cutoff"]
     finished: Count | None
     n_best: Count
+    groups: Count
+    diversity: Annotated[float, Range(at_least=0, at_most=100)]
+    contains: list[str]
 
 
-Search = Greedy | Sample | Beam
+@dataclass(frozen=True)
+class StochasticBeam(Limits):
+    """`size` hypotheses drawn without replacement (Kool et al. 2019)."""
+
+    name: Literal["stochastic_beam"]
+    size: Count
+
+
+@dataclass(frozen=True)
+class MinimumBayesRisk(Sample):
+    """Of `samples`, those that are on average most like the others (minimum Bayes risk), by chrF or BLEU."""
+
+    name: Literal["minimum_bayes_risk"]  # type: ignore[assignment]
+    utility: Literal["chrf", "bleu"]
+    n_best: Count
+
+
+Search = Greedy | Sample | Beam | StochasticBeam | MinimumBayesRisk
 
 
 @dataclass(frozen=True)
@@ -1060,6 +1080,12 @@ def _refuse_contradictory_search(setting: str, search: Search) -> None:
         raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
     if isinstance(search, Beam) and search.n_best > search.size:
         raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+    if isinstance(search, MinimumBayesRisk) and search.n_best > search.samples:
+        raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.samples={search.samples}")
+    if isinstance(search, Beam) and search.size % search.groups:
+        raise wrong(f"{setting}.groups", search.groups, f"a divisor of {setting}.size={search.size}")
+    if isinstance(search, Beam) and search.groups > 1 and search.contains:
+        raise wrong(f"{setting}.groups", search.groups, f"1 where {setting}.contains lists texts")
     if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
         raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")
 

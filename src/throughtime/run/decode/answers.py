@@ -78,9 +78,15 @@ def as_text(result: Result, several: bool) -> str:
 
 def gives_several(search: config.Search) -> bool:
     """Whether a line may get more than one hypothesis."""
-    if isinstance(search, config.Beam):
-        return search.n_best > 1
-    return isinstance(search, config.Sample) and search.samples > 1
+    match search:
+        case config.Beam() | config.MinimumBayesRisk():
+            return search.n_best > 1
+        case config.Sample():
+            return search.samples > 1
+        case config.StochasticBeam():
+            return search.size > 1
+        case _:
+            return False
 
 
 def on_one_line(text: str) -> str:

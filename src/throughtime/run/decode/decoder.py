@@ -11,7 +11,7 @@ from throughtime.run.decode.loading import Loaded
 from throughtime.run.decode.questions import Question, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
-from throughtime.search import Demands, Hypothesis, banned, search
+from throughtime.search import Demands, Hypothesis, banned, contained, search
 
 
 class Decoder:
@@ -24,6 +24,7 @@ class Decoder:
     def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
         self._settings, self._loaded = settings, loaded
         self._banned = banned(settings.search, loaded.writes.encode)
+        self._contained = contained(settings.search, loaded.writes.encode)
         self._several = gives_several(settings.search)
 
     def answer(self, source: Source, batch: Block) -> list[Answer]:
@@ -45,10 +46,12 @@ class Decoder:
             prefixes = [
                 encoded(self._loaded.writes, asked[row].prefix, asked[row], self._settings.longest) for row in rows
             ]
-            demands = Demands(prefixes=prefixes, banned=self._banned)
+            demands = Demands(prefixes=prefixes, contained=self._contained, banned=self._banned)
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
-            results = search(self._settings.search, self._loaded.stepper, batch, random, demands)
+            results = search(
+                self._settings.search, self._loaded.stepper, batch, random, demands, self._loaded.writes.decode
+            )
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found
