@@ -6,13 +6,14 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from throughtime import compose
+from throughtime import compose, memory
 from throughtime.config import DecodeConfig, check
 
 
 @hydra.main(config_path=compose.CONF, config_name="decode", version_base="1.3")
 def main(values: DictConfig) -> None:
     """One decoding job."""
+    memory.keep_freed()
     from throughtime.run.decoding import decode
 
     with compose.one_sentence():

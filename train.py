@@ -9,13 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from throughtime import compose
+from throughtime import compose, memory
 from throughtime.config import TrainConfig
 
 
 @hydra.main(config_path=compose.CONF, config_name="train", version_base="1.3")
 def job(values: DictConfig) -> float:
     """One run; returns the metric that ranks it, which a sweeper may minimise."""
+    memory.keep_freed()
     from throughtime.run import training
 
     chosen = HydraConfig.get()

@@ -1,6 +1,6 @@
 """One layer forward and backward: every cell by every engine beside torch's own layers, all in one run.
 
-    python benchmarks/recurrence.py [--cells lstm gru] [--hidden 256 512] [--batch 32] [--time 100] [--repeats 15]
+    python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100]
 
 Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
 equally many gates, `per float32` the time beside the cell's own in float32.
@@ -22,6 +22,7 @@ from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell, cell_class
 from throughtime.nn.engines.native import KERNELS
 
+ENGINES = ("loop", "fused", "auto", "native")
 TORCH = {"nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN}
 PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float32": nullcontext,
@@ -42,12 +43,12 @@ def cell_of(name: str, hidden: int) -> Cell:
     return cell_class(settings.cell)(hidden, hidden)
 
 
-def engines_of(cell: Cell) -> list[str]:
-    """The engines worth timing for a cell."""
-    return ["loop", "fused", "auto", *(["native"] if type(cell) in KERNELS else [])]
+def engines_of(cell: Cell, engines: list[str]) -> list[str]:
+    """Those of the engines that run a cell, the reference first."""
+    return [engine for engine in ENGINES if engine in engines and (engine != "native" or type(cell) in KERNELS)]
 
 
-def jobs_of(cells: list[str], hidden: int, batch: int, time: int) -> dict[str, Callable[[], None]]:
+def jobs_of(cells: list[str], engines: list[str], hidden: int, batch: int, time: int) -> dict[str, Callable[[], None]]:
     """Everything that is timed for one width, by `name engine precision`."""
     inputs = torch.randn(batch, time, hidden, requires_grad=True)
     jobs: dict[str, Callable[[], None]] = {}
@@ -56,7 +57,7 @@ def jobs_of(cells: list[str], hidden: int, batch: int, time: int) -> dict[str, C
             jobs[f"{name} torch {precision}"] = partial(step, precision, kind(hidden, hidden, batch_first=True), inputs)
         for name in cells:
             cell = cell_of(name, hidden)
-            for engine in engines_of(cell):
+            for engine in engines_of(cell, engines):
                 run = partial(recurrence.run, cell, engine=engine)
                 jobs[f"{name} {engine} {precision}"] = partial(step, precision, run, inputs)
     return jobs
@@ -82,6 +83,7 @@ def rows_of(times: dict[str, float], hidden: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", default=["rnn", "lstm", "gru"])
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
     parser.add_argument("--hidden", nargs="+", type=int, default=[256, 512])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--time", type=int, default=100)
@@ -89,7 +91,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = []
     for hidden in chosen.hidden:
-        times = medians(jobs_of(chosen.cells, hidden, chosen.batch, chosen.time), chosen.repeats)
+        times = medians(jobs_of(chosen.cells, chosen.engines, hidden, chosen.batch, chosen.time), chosen.repeats)
         rows += rows_of(times, hidden)
     show(f"forward + backward, batch {chosen.batch}, time {chosen.time}", rows)
 

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
-    ["config", "whole"],
+    ["config", "whole", "memory"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
     ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
@@ -23,8 +23,9 @@ LAYERS = [
     ["nn.models"],
     ["nn.ready"],
     ["search.stepper"],
-    ["search.extensions", "search.finished", "search.forced", "search.rules"],
-    ["search.sample", "search.beam"],
+    ["search.combined", "search.extensions", "search.finished", "search.forced", "search.risk", "search.rules"],
+    ["search.diverse", "search.constrained"],
+    ["search.sample", "search.beam", "search.stochastic"],
     ["search"],
     [
         "data.stream",
@@ -36,6 +37,7 @@ LAYERS = [
         "train.quality",
         "train.evaluation",
     ],
+    ["train.output_loss"],
     ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint"],
     [
@@ -52,9 +54,10 @@ LAYERS = [
     ["run.launch", "run.sweep"],
     ["run.report"],
     ["run.decode.sources"],
-    ["run.decode.reading"],
-    ["run.decode.questions", "run.decode.answers"],
-    ["run.decode.decoder", "run.decode.output", "run.decode.scores"],
+    ["run.decode.reading", "run.decode.loading"],
+    ["run.decode.questions", "run.decode.answers", "run.decode.alignment"],
+    ["run.decode.decoder", "run.decode.scorer", "run.decode.output", "run.decode.scores"],
+    ["run.decode.conversation"],
     ["run.decode.workers"],
     ["run.decoding", "run.training"],
     ["run.worker"],

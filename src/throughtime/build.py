@@ -36,7 +36,7 @@ from throughtime.nn.cells.own import own_cell
 from throughtime.nn.decoder import Bridge, Decoder, Form, Readout, Summary
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
-from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.products import Linear
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
@@ -45,6 +45,8 @@ from throughtime.train.task import LanguageModelTask, Task, TranslationTask
 
 def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module:
     """The model of `model=`; `vocabulary` gives the sizes of `text`, or of `source` and `target`."""
+    if settings.model.name == "prefix_lm":
+        return PrefixModel(_language_model(settings, vocabulary["target"]))
     if isinstance(settings.model, config.LanguageModelShape):
         return _language_model(settings, vocabulary["text"])
     return _encoder_decoder(settings, vocabulary["source"], vocabulary["target"])

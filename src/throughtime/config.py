@@ -225,9 +225,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class LanguageModelShape:
-    """Embedding -> stack -> output."""
+    """Embedding -> stack -> output; `prefix_lm` goes on with a target where the source ends."""
 
-    name: Literal["language_model"]
+    name: Literal["language_model", "prefix_lm"]
     embedding: Count
     hidden: Count | list[Count]
     depth: Count
@@ -796,9 +796,29 @@ class Beam(Limits):
     stop: Literal["finished", "proven", "cutoff"]
     finished: Count | None
     n_best: Count
+    groups: Count
+    diversity: Annotated[float, Range(at_least=0, at_most=100)]
+    contains: list[str]
 
 
-Search = Greedy | Sample | Beam
+@dataclass(frozen=True)
+class StochasticBeam(Limits):
+    """`size` hypotheses drawn without replacement (Kool et al. 2019)."""
+
+    name: Literal["stochastic_beam"]
+    size: Count
+
+
+@dataclass(frozen=True)
+class MinimumBayesRisk(Sample):
+    """Of `samples`, those that are on average most like the others (minimum Bayes risk), by chrF or BLEU."""
+
+    name: Literal["minimum_bayes_risk"]  # type: ignore[assignment]
+    utility: Literal["chrf", "bleu"]
+    n_best: Count
+
+
+Search = Greedy | Sample | Beam | StochasticBeam | MinimumBayesRisk
 
 
 @dataclass(frozen=True)
@@ -918,11 +938,14 @@ class TrainConfig:
 class DecodeConfig:
     """All of `python decode.py`."""
 
+    mode: Literal["search", "score"]
     checkpoint: str | list[str] | None
     combine: Literal["average"] | None
     input: str | list[str]
+    targets: str | None
     output: str
     format: Literal["auto", "text", "jsonl"]
+    attention: Literal["none", "text", "image"]
     resume: bool
     references: str | list[str] | None
     baseline: str | None
@@ -932,6 +955,7 @@ class DecodeConfig:
     batch: Count
     read_ahead: Count
     longest: Count
+    precision: Literal["auto", "float32", "bf16", "int8"]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
     seed: Seed
@@ -949,10 +973,21 @@ def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
         raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
     if config.resume and config.output == "-":
         raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
+    if config.targets is not None and config.mode != "score":
+        raise wrong("targets", config.targets, "null without mode=score")
+    if config.mode == "score":
+        _refuse_with_scores(config)
     if config.baseline is not None and config.references is None:
         raise wrong("baseline", config.baseline, "null without references=")
     if config.baseline is not None and config.bootstrap < 2:
         raise wrong("bootstrap", config.bootstrap, "at least 2 with baseline=")
+
+
+def _refuse_with_scores(config: DecodeConfig) -> None:
+    if config.references is not None:
+        raise wrong("references", config.references, "null with mode=score, which decodes nothing")
+    if config.attention != "none":
+        raise wrong("attention", config.attention, "none with mode=score")
 
 
 def widths(model: Model) -> list[int]:
@@ -991,13 +1026,13 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     if not config.run.name.strip(".") or {"/", "\\"} & set(config.run.name):
         raise wrong("run.name", config.run.name, "the name of a folder, without / in it")
     model, data = config.model, config.data
-    if isinstance(model, LanguageModelShape) and not reads_text(data):
-        raise wrong("model", model.name, f"encoder_decoder with data={data.name}, which is made of pairs")
-    if isinstance(model, EncoderDecoderShape) and reads_text(data):
+    if model.name == "language_model" and not reads_text(data):
+        raise wrong("model", model.name, f"encoder_decoder or prefix_lm with data={data.name}, which is made of pairs")
+    if model.name != "language_model" and reads_text(data):
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
-        raise wrong("model.bidirectional", True, "false with model=language_model, which may not read the future")
-    if isinstance(model, LanguageModelShape) and config.loss.label_smoothing:
+        raise wrong("model.bidirectional", True, f"false with model={model.name}, which may not read the future")
+    if model.name == "language_model" and config.loss.label_smoothing:
         raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
@@ -1005,10 +1040,14 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         _refuse_contradictory_cell(config.cell, hidden)
     _refuse_unusable_stack(model, config.cell)
     _refuse_contradictory_dropout(config.dropout, config.cell)
+    if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
+        raise wrong("teacher", config.teacher.name, f"forcing with model={model.name}")
     if isinstance(model, EncoderDecoderShape):
         _refuse_contradictory_translation(config, model)
     elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
         raise _untieable(model, width)
+    if model.name != "language_model":
+        _refuse_what_pairs_cannot(config)
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
@@ -1058,19 +1097,29 @@ def _untieable(model: Model, width: int) -> Mistake:
     )
 
 
+def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
+    name = config.model.name
+    if not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, f"off or fixed with model={name}, whose sentences are short")
+    if not isinstance(config.evaluation, StaticEvaluation):
+        raise wrong("evaluation", config.evaluation.name, f"static with model={name}")
+    if name == "prefix_lm" and not _one_vocabulary(config.tokenizer):
+        raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
+
+
+def _one_vocabulary(tokenizer: Tokenizer) -> bool:
+    return tokenizer.joint or tokenizer.name == "byte"
+
+
 def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
     width, context = output_width(config.cell, model.hidden), config.context
-    if not isinstance(config.tbptt, FullBptt | FixedChunks):
-        raise wrong("tbptt", config.tbptt.name, "off or fixed with model=encoder_decoder, whose sentences are short")
-    if not isinstance(config.evaluation, StaticEvaluation):
-        raise wrong("evaluation", config.evaluation.name, "static with model=encoder_decoder")
     for hidden in reading_widths(config):
         _refuse_contradictory_cell(reading_cell(config), hidden)
     _refuse_contradictory_dropout(config.dropout, reading_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
     if model.tied and bare and model.embedding != width:
         raise _untieable(model, width)
-    if model.shared_embedding and not (config.tokenizer.joint or config.tokenizer.name == "byte"):
+    if model.shared_embedding and not _one_vocabulary(config.tokenizer):
         raise wrong("model.shared_embedding", True, "only with tokenizer.joint=true, one vocabulary for both sides")
     if isinstance(config.cell, MatrixCell) and context.name == "initial_state":
         raise wrong(
@@ -1114,6 +1163,12 @@ def _refuse_contradictory_search(setting: str, search: Search) -> None:
         raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
     if isinstance(search, Beam) and search.n_best > search.size:
         raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+    if isinstance(search, MinimumBayesRisk) and search.n_best > search.samples:
+        raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.samples={search.samples}")
+    if isinstance(search, Beam) and search.size % search.groups:
+        raise wrong(f"{setting}.groups", search.groups, f"a divisor of {setting}.size={search.size}")
+    if isinstance(search, Beam) and search.groups > 1 and search.contains:
+        raise wrong(f"{setting}.groups", search.groups, f"1 where {setting}.contains lists texts")
     if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
         raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")
 

@@ -60,6 +60,24 @@ def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     assert result["hypotheses"][0]["length"] <= 8
 
 
+def test_a_prefix_model_trains_and_decodes(train: Callable[..., Path]) -> None:
+    folder = train(
+        "model=prefix_lm",
+        "tokenizer=word",
+        "tokenizer.joint=true",
+        "data=stories",
+        "data.train=60",
+        "data.validation=14",
+        "data.test=14",
+    )
+    summary = check_record(folder)
+    assert {"val/perplexity", "test/perplexity", "test/exact_match"} <= set(summary)
+    kinds = yaml.safe_load((folder / "config.yaml").read_text())["data"]["kinds"]
+    assert {f"{split}/exact_match/{kind}" for split in ("val", "test") for kind in kinds} <= set(summary)
+    (result,) = decode(folder, "is anna in the attic ? anna went to the attic .")
+    assert result["hypotheses"][0]["length"] <= 8
+
+
 TEXT_GROUPS = ("cell", "tbptt", "tokenizer", "dropout", "search")
 SHORT = {  # the story is too short for the defaults to cut it
     "tbptt=fixed": "tbptt.chunk=16", "tbptt=jittered": "tbptt.chunk=16", "tbptt=windows": "tbptt.stride=16",

@@ -29,7 +29,8 @@ def printed(
 ) -> dict[str, tuple[list[float], str]]:
     """Name -> the numbers of its row, and the signature."""
     capsys.readouterr()
-    references.print_scores(texts)
+    references.texts = texts
+    references.report()
     lines = capsys.readouterr().err.splitlines()
     return {
         line[:16].rstrip(): (
@@ -43,7 +44,7 @@ def printed(
 def test_they_are_sacrebleus(capsys: pytest.CaptureFixture[str]) -> None:
     streams = [sentences(1), worsened(sentences(1), 0.1, seed=5)]
     texts = worsened(sentences(1), 0.2)
-    found = printed(References("two", streams, None, 200, NONE), texts, capsys)
+    found = printed(References(["two"], streams, None, 200, NONE), texts, capsys)
     bleu, lowered = sacrebleu.BLEU(), sacrebleu.BLEU(lowercase=True)
     expected = {"bleu": bleu, "bleu_lowercase": lowered, "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
     for name, metric in expected.items():
@@ -58,7 +59,7 @@ def test_they_are_sacrebleus(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_bootstrap_there_is_no_confidence(capsys: pytest.CaptureFixture[str]) -> None:
-    found = printed(References("one", [sentences(1)], None, 0, NONE), sentences(1), capsys)
+    found = printed(References(["one"], [sentences(1)], None, 0, NONE), sentences(1), capsys)
     assert found["bleu"][0] == [100]
     assert found["ter"][0] == [0]
 
@@ -66,12 +67,12 @@ def test_without_bootstrap_there_is_no_confidence(capsys: pytest.CaptureFixture[
 def test_the_better_of_two_is_told_from_its_equal(capsys: pytest.CaptureFixture[str]) -> None:
     truth = sentences(1, 200)
     good, bad = worsened(truth, 0.1), worsened(truth, 0.4)
-    better = printed(References("one", [truth], bad, 300, NONE), good, capsys)
+    better = printed(References(["one"], [truth], bad, 300, NONE), good, capsys)
     for name, (numbers, _) in better.items():
         ours, _, theirs, _, chance = numbers
         assert (ours < theirs) if name == "ter" else (ours > theirs)
         assert chance < 0.05
-    equal = printed(References("one", [truth], good, 300, NONE), good, capsys)
+    equal = printed(References(["one"], [truth], good, 300, NONE), good, capsys)
     assert all(numbers[-1] == 1 for numbers, _ in equal.values())
 
 
@@ -83,8 +84,9 @@ def test_exact_match_is_resampled() -> None:
 
 
 def test_what_the_checkpoint_measured_is_added(capsys: pytest.CaptureFixture[str]) -> None:
-    references = References("one", [["x = 1", "y ="]], None, 0, config.Metrics(["exact_match", "parses", "rouge1"]))
-    references.print_scores(["x = 1", "y = 2"])
+    references = References(["one"], [["x = 1", "y ="]], None, 0, config.Metrics(["exact_match", "parses", "rouge1"]))
+    references.texts = ["x = 1", "y = 2"]
+    references.report()
     rows = capsys.readouterr().err.splitlines()
     assert [row.split()[:2] for row in rows[4:]] == [
         ["exact_match", "50.00"],
@@ -103,4 +105,4 @@ def test_references_in_json_lines(tmp_path: Path) -> None:
 
 def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(config.Mistake, match="references=one: allowed is as many lines as the input had, 2, not 3"):
-        References("one", [["a", "b", "c"]], None, 0, NONE).print_scores(["a", "b"])
+        References(["one"], [["a", "b", "c"]], None, 0, NONE, texts=["a", "b"]).report()

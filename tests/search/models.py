@@ -99,6 +99,7 @@ LIMITS = {"min_length": 0, "repetition": 1.0, "block_ngrams": None, "banned": []
 def beam(max_length: int, size: int, **settings: object) -> config.Beam:
     """Beam search with the given settings and nothing else turned on."""
     plain = {"normalisation": "length", "alpha": 1.0, "reward": 0.0, "coverage": 0.0, "stop": "finished"}
+    plain |= {"groups": 1, "diversity": 0.0, "contains": []}
     named = {"name": "beam", "max_length": max_length, "size": size, "finished": None, "n_best": 1}
     return config.check(LIMITS | plain | named | settings, config.Beam)
 

@@ -16,7 +16,7 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
-from throughtime.search import Demands, Hypothesis, Stepper, banned, search, stepper_of
+from throughtime.search import Demands, Hypothesis, Stepper, banned, contained, search, stepper_of
 from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
@@ -98,10 +98,10 @@ class Pairs:
         found: dict[int, list[Sample]] = {}
         random = torch.Generator().manual_seed(self._settings.seed + trainer.global_rank)
         choice = self._settings.search
-        demands = Demands(banned=banned(choice, self._tokenizer.encode))
+        demands = _demands(choice, self._tokenizer)
         for start in _shown(range(0, len(mine), BATCH), trainer.is_global_zero):
             rows = mine[start : start + BATCH]
-            results = search(choice, stepper, pairs[rows]["source_ids"], random, demands)
+            results = search(choice, stepper, pairs[rows]["source_ids"], random, demands, self._tokenizer.decode)
             found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
         whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
         return [whole[row] for row in range(len(pairs))]
@@ -133,8 +133,8 @@ class Prompts:
         samples = []
         for choice in (self._settings.search, self._settings.sampling):
             random = torch.Generator().manual_seed(self._settings.seed)
-            demands = Demands(banned=banned(choice, self._tokenizer.encode))
-            results = search(choice, stepper, self._prompts, random, demands)
+            demands = _demands(choice, self._tokenizer)
+            results = search(choice, stepper, self._prompts, random, demands, self._tokenizer.decode)
             for prompt, hypotheses in zip(self._prompts, results, strict=True):
                 text = self._tokenizer.decode(prompt)
                 found = describe(hypotheses, self._tokenizer)
@@ -146,6 +146,10 @@ def _shown(starts: range, here: bool) -> Iterable[int]:
     """Goes through the batches behind a bar, on a terminal."""
     console = Console(stderr=True)
     return track(starts, "decoding", console=console, transient=True, disable=not (here and console.is_terminal))
+
+
+def _demands(choice: config.Search, tokenizer: Tokenizer) -> Demands:
+    return Demands(contained=contained(choice, tokenizer.encode), banned=banned(choice, tokenizer.encode))
 
 
 def describe(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""The two models: a language model, and an encoder-decoder. Token ids in, logits out, state in and out."""
+"""The models: a language model, one that goes on from a prefix, an encoder-decoder. Ids in, logits out, state in and out."""
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +7,7 @@ from throughtime.nn.decoder import Decoder, DecoderState, cut_off
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState
+from throughtime.nn.state import detach
 
 
 class LanguageModel(nn.Module):
@@ -37,6 +38,40 @@ class LanguageModel(nn.Module):
         return state
 
 
+class PrefixModel(nn.Module):
+    """p(y_t | y_<t, x) by one language model: it reads x, closed by eos, as its prefix, and goes on with y.
+
+    An encoder-decoder whose two sides share all their weights, with nothing but the state in between.
+    """
+
+    def __init__(self, language_model: LanguageModel):
+        super().__init__()
+        self.language_model = language_model
+
+    def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """Source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary); the gradient
+        through the state is cut every `chunk` target steps."""
+        logits: Tensor = self.output(self.features(source, source_lengths, tokens, chunk))
+        return logits
+
+    @property
+    def output(self) -> nn.Linear:
+        """The output layer."""
+        return self.language_model.output
+
+    def features(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """What the output layer takes at each target step, (batch, time, width)."""
+        state, parts = self.start(source, source_lengths), list[Tensor]()
+        for part in tokens.split(chunk or tokens.shape[1], dim=1):
+            found, state = self.language_model.outputs(part, detach(state) if parts else state)
+            parts.append(self.language_model.dropout(found))
+        return torch.cat(parts, dim=1)
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> StackState:
+        """The state once the prefix is read."""
+        return self.language_model.read(source, source_lengths)
+
+
 class EncoderDecoder(nn.Module):
     """p(y_t | y_<t, x): an encoder and a decoder of their own (Sutskever et al. 2014, Cho et al. 2014)."""
 
@@ -45,7 +80,12 @@ class EncoderDecoder(nn.Module):
         self.encoder, self.decoder, self.output = encoder, decoder, output
         self.dropout = rates.module(rates.outputs)
 
-    def forward(
+    def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""
+        logits: Tensor = self.output(self.features(source, source_lengths, tokens, chunk))
+        return logits
+
+    def features(
         self,
         source: Tensor,
         source_lengths: Tensor,
@@ -53,26 +93,29 @@ class EncoderDecoder(nn.Module):
         chunk: int | None = None,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary).
+        """What the output layer takes at each target step, (batch, time, width).
 
         The decoder's gradient through time is cut every `chunk` steps. Where `own` (batch, time) is true a word drawn from
         the step before stands in the target's place (Bengio et al. 2015); no gradient goes through the draw.
         """
         state = self.start(source, source_lengths)
         if own is None:
-            return self._logits(self.decoder.in_chunks(tokens, state, chunk))
-        return self._logits(self._with_own_words(tokens, own, state, chunk))
+            outputs = self.decoder.in_chunks(tokens, state, chunk)
+        else:
+            outputs = self._with_own_words(tokens, own, state, chunk)
+        features: Tensor = self.dropout(outputs)
+        return features
 
     def _with_own_words(self, tokens: Tensor, own: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Readouts (batch, time, width), step by step."""
         noise, readouts, words = self.decoder.draw(len(tokens)), [], tokens[:, :1]
         for time, given in enumerate(tokens.split(1, dim=1)):
             words = torch.where(own[:, time, None], words, given)
-            readout, state = self.decoder(
-                words, cut_off(state) if chunk and time and time % chunk == 0 else state, noise
-            )
+            cut = chunk is not None and time > 0 and time % chunk == 0
+            readout, state = self.decoder(words, cut_off(state) if cut else state, noise)
             readouts.append(readout)
-            words = torch.multinomial(self._logits(readout.detach())[:, 0].softmax(-1, torch.float32), 1)
+            with torch.no_grad():
+                words = torch.multinomial(self.output(readout[:, 0]).softmax(-1, torch.float32), 1)
         return torch.cat(readouts, dim=1)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
@@ -82,8 +125,4 @@ class EncoderDecoder(nn.Module):
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """(batch, time) and a state -> logits (batch, time, vocabulary) and the next state."""
         outputs, state = self.decoder(tokens, state)
-        return self._logits(outputs), state
-
-    def _logits(self, outputs: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dropout(outputs))
-        return logits
+        return self.output(self.dropout(outputs)), state

@@ -33,6 +33,11 @@ def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Cal
     return lambda x: F.linear(x, matrix, bias)
 
 
+def column_sums(matrix: Tensor) -> Tensor:
+    """(rows, columns) -> (columns,), as a product, which adds up in float32 whatever the type, and much faster than `sum`."""
+    return (matrix.new_ones(1, len(matrix)) @ matrix)[0]
+
+
 def _has_kernel(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
@@ -59,5 +64,5 @@ class _Linear(torch.autograd.Function):
         return (
             _product(above, weight.t().contiguous()) if of_inputs else None,
             flat.t() @ inputs.reshape(-1, inputs.shape[-1]) if of_weight else None,
-            flat.sum(0) if of_bias else None,
+            column_sums(flat) if of_bias else None,
         )

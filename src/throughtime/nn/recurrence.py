@@ -13,6 +13,7 @@ from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
 from throughtime.nn.engines.scan import scan
 
+WIDE = 384  # units from which the compiled LSTM in bf16 is faster than torch's, on a CPU without matrix tiles (AMX)
 WORTH_COMPILING = 1 << 17  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
 
 
@@ -81,11 +82,16 @@ def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor |
         return "scan"
     batch, steps, _ = inputs.shape
     plain = type(cell) in KERNELS and resets is None and (lengths is None or inputs.is_cuda)
-    if plain and (inputs.is_cuda or steps == 1 or type(cell) is Lstm):
+    if plain and (inputs.is_cuda or steps == 1 or (type(cell) is Lstm and not _low_and_wide(cell))):
         return "native"
     if steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING and graphs.why_not_compiled(inputs.device) is None:
         return "fused"
     return "native" if plain else "loop"
+
+
+def _low_and_wide(cell: Cell) -> bool:
+    tiled = torch.cpu._is_amx_tile_supported()
+    return torch.is_autocast_enabled("cpu") and cell.hidden >= WIDE and not tiled
 
 
 def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:

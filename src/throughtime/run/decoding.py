@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from throughtime import config
 from throughtime.data.files import fingerprint
-from throughtime.run.decode.answers import Answer, best_texts, gives_several
-from throughtime.run.decode.output import Output, ResumableFile, StandardOutput, marks_of
-from throughtime.run.decode.reading import blocks_by_now, is_live, opened, whole_blocks
+from throughtime.run.decode.answers import Answer, Tally, Untold
+from throughtime.run.decode.conversation import Typewriter, is_typed, shows_tokens, typed
+from throughtime.run.decode.output import Output, ResumableFile, marks_of
+from throughtime.run.decode.reading import Block, blocks_by_now, is_live, opened, whole_blocks, with_targets
+from throughtime.run.decode.scorer import Total
 from throughtime.run.decode.scores import References
 from throughtime.run.decode.sources import Source, sources
 from throughtime.run.decode.workers import Submit, in_order, workers
@@ -36,7 +38,7 @@ PLACES = (
 
 
 def decode(settings: config.DecodeConfig) -> None:
-    """Decodes `input` into `output`, and scores it where references are given.
+    """Decodes or scores `input` into `output`, and says how good the whole is where that is asked.
 
     Raises:
         Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
@@ -44,16 +46,23 @@ def decode(settings: config.DecodeConfig) -> None:
     paths = _checkpoints(settings)
     found = sources(settings)
     total = _lines_of(found)
-    references = References.of(settings, total, paths[-1])
-    with workers(settings, paths) as submit, _bar(total) as advance:
-        job = Job(settings, " ".join(map(fingerprint, paths)), submit, advance)
-        best = [text for source in found for text in job.run(source)]
+    tally, typewriter = _tally(settings, total, paths[-1]), Typewriter()
+    show = typewriter.show if shows_tokens(settings, found) else None
+    with workers(settings, paths, show) as submit, _bar(total) as advance:
+        job = Job(settings, " ".join(map(fingerprint, paths)), submit, advance, tally, typewriter)
+        for source in found:
+            job.run(source)
     job.remarks.close()
     for source in found:
         if source.target is not None:
             marks_of(source.target).unlink(missing_ok=True)
-    if references is not None:
-        references.print_scores(best)
+    tally.report()
+
+
+def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tally:
+    if settings.mode == "score":
+        return Total()
+    return Untold() if settings.references is None else References.of(settings, total, path)
 
 
 def _checkpoints(settings: config.DecodeConfig) -> list[Path]:
@@ -92,27 +101,33 @@ class Job:
     identity: str
     submit: Submit
     advance: Callable[[int], None]
+    tally: Tally
+    standard_output: Output
     remarks: Remarks = field(default_factory=Remarks)
 
-    def run(self, source: Source) -> list[str]:
-        """Answers all lines of a source; returns the best text of each where they are to be scored."""
-        settings, scored = self.settings, self.settings.references is not None
+    def run(self, source: Source) -> None:
+        """Answers all lines of a source that are not answered yet."""
         with opened(source) as file, self._output(source) as output:
-            done = output.take_up(file)
-            best = best_texts(output.kept(), source.writes_json, gives_several(settings.search)) if scored else []
+            lines = with_targets(file, source)
+            done = output.take_up(lines)
+            self.tally.take_up(output.kept(), source)
             self.advance(done)
-            live = is_live(source)
-            blocks = blocks_by_now(file, settings.batch) if live else whole_blocks(file, done, settings.read_ahead)
-            for block, answers in in_order(blocks, source, self.submit, settings):
+            for block, answers in in_order(self._blocks(source, file, lines, done), source, self.submit, self.settings):
                 output.add(block, "".join(answer.written for answer in answers))
-                best += [answer.best for answer in answers if scored]
+                self.tally.add(answers)
                 self.remarks.add(source, answers)
                 self.advance(len(block))
-        return best
+
+    def _blocks(self, source: Source, file: BinaryIO, lines: Iterator[bytes], done: int) -> Iterator[Block | None]:
+        if is_typed(source):
+            return typed()
+        if is_live(source):
+            return blocks_by_now(file, self.settings.batch)
+        return whole_blocks(lines, done, self.settings.read_ahead)
 
     def _output(self, source: Source) -> Output:
         if source.target is None:
-            return StandardOutput()
+            return self.standard_output
         shaping = {name: value for name, value in _flat(config.plain(self.settings)) if name not in PLACES}
         return ResumableFile(source.target, {**shaping, "checkpoint": self.identity}, self.settings.resume)
 

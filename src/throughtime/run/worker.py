@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from throughtime import config
+from throughtime import config, memory
 from throughtime.run import launch, training
 from throughtime.run.record import Record
 
@@ -15,6 +15,7 @@ PATIENCE = 2.0  # seconds that the other ranks leave the first one to record wha
 
 def main(folder: Path) -> None:
     """Runs `folder/config.yaml` as one of the run's processes."""
+    memory.keep_freed()
     settings = config.check(yaml.safe_load((folder / "config.yaml").read_text()), config.TrainConfig)
     record = Record.reopen(folder)
     try:

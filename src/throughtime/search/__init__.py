@@ -1,23 +1,31 @@
 """Greedy decoding, sampling and beam search over anything that can take one step."""
 
+from collections.abc import Sequence
+
 import torch
 
 from throughtime import config
 from throughtime.search.beam import beam_search
+from throughtime.search.combined import Ensemble, Fusion
 from throughtime.search.forced import Forced, complete, force
-from throughtime.search.rules import Demands, banned
+from throughtime.search.risk import Write, minimum_bayes_risk
+from throughtime.search.rules import Demands, banned, contained
 from throughtime.search.sample import greedy, sample
 from throughtime.search.score import Hypothesis
 from throughtime.search.stepper import Batch, Stepper, stepper_of
+from throughtime.search.stochastic import stochastic_beam_search
 
 __all__ = [
     "Demands",
+    "Ensemble",
     "Forced",
+    "Fusion",
     "Hypothesis",
     "Stepper",
     "banned",
     "by_length",
     "complete",
+    "contained",
     "force",
     "search",
     "search_all",
@@ -27,18 +35,33 @@ __all__ = [
 NOTHING = Demands()
 
 
+def as_numbers(tokens: Sequence[int]) -> str:
+    """The text of tokens where there is no tokenizer."""
+    return " ".join(map(str, tokens))
+
+
 def search(
-    choice: config.Search, stepper: Stepper, batch: Batch, random: torch.Generator, demands: Demands = NOTHING
+    choice: config.Search,
+    stepper: Stepper,
+    batch: Batch,
+    random: torch.Generator,
+    demands: Demands = NOTHING,
+    write: Write = as_numbers,
 ) -> list[list[Hypothesis]]:
     """The search of `search=`: for each row its hypotheses, best first.
 
-    `random`, on the CPU, is drawn from by searches that sample.
+    `random`, on the CPU, is drawn from by searches that sample; `write` makes the text of tokens for those that compare.
     """
     match choice:
         case config.Greedy():
             return greedy(stepper, batch, choice, demands)
+        case config.MinimumBayesRisk():
+            rows = sample(stepper, batch, choice, demands, random)
+            return [minimum_bayes_risk(row, choice.utility, write)[: choice.n_best] for row in rows]
         case config.Sample():
             return sample(stepper, batch, choice, demands, random)
+        case config.StochasticBeam():
+            return stochastic_beam_search(stepper, batch, choice, demands, random)
         case config.Beam():
             return beam_search(stepper, batch, choice, demands)
 
@@ -50,12 +73,13 @@ def search_all(
     random: torch.Generator,
     size: int,
     demands: Demands = NOTHING,
+    write: Write = as_numbers,
 ) -> list[list[Hypothesis]]:
     """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order."""
     found: dict[int, list[Hypothesis]] = {}
     for places in by_length(rows, size):
         batch = [rows[place] for place in places]
-        found |= zip(places, search(choice, stepper, batch, random, demands.of(places)), strict=True)
+        found |= zip(places, search(choice, stepper, batch, random, demands.of(places), write), strict=True)
     return [found[place] for place in range(len(rows))]
 
 

@@ -1,9 +1,9 @@
 """Batched beam search: sentences x hypotheses as tensors, finished hypotheses kept apart from the open ones.
 
 At each step every open hypothesis is extended by every token. Of all extensions of a sentence, those among the best
-`size` that end in eos go to the finished ones with their own length; the best `size` of the others stay open. Finished
-and open hypotheses never compete: the former are ranked by score, the latter by log-probability. A sentence that the stop
-rule ends leaves the batch in the same step.
+`size` that end in eos go to the finished ones with their own length; the best `size` of the others stay open (in groups,
+or for given phrases, as `diverse` and `constrained` choose). Finished and open hypotheses never compete: the former are
+ranked by score, the latter by log-probability. A sentence that the stop rule ends leaves the batch in the same step.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from throughtime import config
+from throughtime.search.constrained import Phrases, best_with
+from throughtime.search.diverse import best_in_groups
 from throughtime.search.extensions import Extensions, best_extensions, split
 from throughtime.search.finished import Ranked, at
 from throughtime.search.rules import Demands, rules
@@ -77,16 +79,19 @@ def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: De
     `max_length` tokens, eos included (`cutoff`).
     """
     allowed, (last, state) = rules(choice, demands), stepper.start(batch)
+    wanted = demands.wanted(len(batch))
+    phrases = Phrases(wanted, last.device) if any(wanted) else None
     beams = Beams.begun(len(last), choice.n_best, last.device)
     left, last = [], last[:, None]
     for length in range(1, choice.max_length + 1):
         scores, state = stepper.step(last, state)
         steps = allowed(scores.log_probabilities, beams.tokens, beams.sentences)
-        beams, rows = _extended(beams, steps, _covered(beams, scores, choice), choice)
+        chosen = _chosen(beams, steps, choice, phrases)
+        beams, rows = _extended(beams, chosen, _covered(beams, scores, choice), choice)
         done = _done(beams, choice) if length < choice.max_length else torch.ones_like(beams.ended, dtype=torch.bool)
         going = (~done).nonzero()[:, 0]
         if len(going) < len(rows):
-            left.append(_leaving(beams.of(done.nonzero()[:, 0]), choice))
+            left.append(_leaving(beams.of(done.nonzero()[:, 0]), choice, phrases))
             beams, rows = beams.of(going), rows[going]
         if not len(rows):
             break
@@ -94,23 +99,35 @@ def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: De
     return _results(left, len(batch), choice.n_best)
 
 
-def _extended(beams: Beams, steps: Tensor, covered: Tensor | None, choice: config.Beam) -> tuple[Beams, Tensor]:
-    """One step: the new beams, and the rows of the old ones that the open hypotheses come from, (running, width)."""
-    running, width, vocabulary = steps.shape
-    # At most `size` of the best 2 x size end in eos, so that enough others are among them.
-    found = best_extensions(steps, beams.log_probability, 2 * choice.size)
-    ended, open_ = split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
+def _extended(
+    beams: Beams, chosen: tuple[Extensions, Extensions], covered: Tensor | None, choice: config.Beam
+) -> tuple[Beams, Tensor]:
+    """The new beams of ended and open extensions, and the rows of the old ones that the open ones come from, (running,
+    width)."""
+    ended, open_ = chosen
+    running, width = beams.log_probability.shape
     some = bool((ended.log_probability > -torch.inf).any())  # most steps end nothing, and sort nothing then
-    finished = beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished
     grown = Beams(
         beams.sentences,
         _grown(beams.tokens, open_),
         open_.log_probability,
         None if covered is None else at(covered, open_.parents),
-        finished,
+        beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished,
         beams.ended + (ended.log_probability > -torch.inf).sum(dim=1),
     )
     return grown, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
+
+
+def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases | None) -> tuple[Extensions, Extensions]:
+    """Which extensions end and which stay open; steps: (running, width, vocabulary)."""
+    totals, (_, width, vocabulary) = beams.log_probability, steps.shape
+    if phrases:
+        return best_with(phrases, beams.tokens, beams.sentences, steps, totals, choice.size)
+    if choice.groups > 1:
+        return best_in_groups(steps, totals, choice.size, choice.groups, choice.diversity)
+    # At most `size` of the best 2 x size end in eos, so that enough others are among them.
+    found = best_extensions(steps, totals, 2 * choice.size)
+    return split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
 
 
 def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None:
@@ -144,10 +161,13 @@ def _done(beams: Beams, choice: config.Beam) -> Tensor:
     return dead | (beams.finished.score[:, -1] >= Score(choice).hope(best, beams.tokens.shape[2]))
 
 
-def _leaving(beams: Beams, choice: config.Beam) -> Done:
+def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done:
     """What is left of sentences that are done; their open hypotheses count as cut off here."""
     lengths = torch.full_like(beams.tokens[..., 0], beams.tokens.shape[2])
     score = Score(choice)(beams.log_probability, lengths, beams.covered)
+    if phrases:
+        lacking = phrases.lacking(beams.tokens, beams.sentences).masked_fill(score == -torch.inf, phrases.tokens + 1)
+        score = score.masked_fill(lacking > lacking.amin(dim=1, keepdim=True), -torch.inf)
     empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
     return Done(
         beams.sentences, beams.finished, empty.merged(Ranked(score, beams.log_probability, lengths, beams.tokens))

@@ -1,5 +1,6 @@
 """The best extensions of a sentence's hypotheses by one token, found without looking at each one twice."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ class Extensions(NamedTuple):
     log_probability: Tensor
 
     @staticmethod
-    def side_by_side(parts: "list[Extensions]") -> "Extensions":
+    def side_by_side(parts: "Iterable[Extensions]") -> "Extensions":
         """The extensions of all parts."""
         return Extensions(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
 
@@ -56,9 +57,9 @@ def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
 
 
 def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
-    """Those that end in eos among the best `size`, the others of these at -inf; and the best `width` that do not end."""
+    """Those that end in eos among the first `size`, the others of these at -inf; and the first `width` that do not end."""
     ends = found.tokens == EOS
     best = Extensions(*(column[:, :size] for column in found))
     ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))
-    log_probability, places = found.log_probability.masked_fill(ends, -torch.inf).topk(width)
-    return ended, Extensions(found.parents.gather(1, places), found.tokens.gather(1, places), log_probability)
+    places = ends.argsort(dim=1, stable=True)[:, :width]
+    return ended, Extensions(*(column.gather(1, places) for column in found))

@@ -21,24 +21,35 @@ FREE = -1  # in a table of prefixes: nothing is forced here
 @dataclass(frozen=True)
 class Demands:
     """What is asked of the hypotheses of a batch, as token ids: for each sentence a `prefix` that they begin with and the
-    `phrases` that they contain; for all of them, phrases that are `banned`. What is forced is never banned."""
+    `phrases` that they contain; for all sentences, further phrases `contained`, and those that are `banned`. A prefix is
+    never banned; phrases are the business of beam search alone."""
 
     prefixes: Sequence[Sequence[int]] = ()
     phrases: Sequence[Sequence[Sequence[int]]] = ()
+    contained: Sequence[Sequence[int]] = ()
     banned: Sequence[Sequence[int]] = ()
+
+    def wanted(self, sentences: int) -> list[list[Sequence[int]]]:
+        """All phrases that each sentence's hypotheses contain."""
+        return [[*row, *self.contained] for row in self.phrases or [()] * sentences]
 
     def of(self, places: Sequence[int]) -> "Demands":
         """What is asked of some of the sentences."""
         prefixes, phrases = (
             [rows[place] for place in places] if rows else () for rows in (self.prefixes, self.phrases)
         )
-        return Demands(prefixes, phrases, self.banned)  # type: ignore[arg-type]
+        return Demands(prefixes, phrases, self.contained, self.banned)  # type: ignore[arg-type]
 
 
 def banned(choice: config.Limits, encode: Callable[[str], list[int]]) -> list[list[int]]:
     """The texts of `search.banned` as token ids, alone and behind a space, as the tokenizer writes them."""
     ways = [encode(f"{space}{text}") for text in choice.banned for space in ("", " ")]
     return [ids for place, ids in enumerate(ways) if ids and ids not in ways[:place]]
+
+
+def contained(choice: config.Search, encode: Callable[[str], list[int]]) -> list[list[int]]:
+    """The texts of `search.contains` as token ids."""
+    return [encode(text) for text in choice.contains if text] if isinstance(choice, config.Beam) else []
 
 
 def rules(choice: config.Limits, demands: Demands) -> Rule:

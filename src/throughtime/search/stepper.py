@@ -8,7 +8,7 @@ from torch import Tensor
 
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
-from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.precision import Precision
 from throughtime.nn.ready import ready
 from throughtime.nn.state import State, map_state, select_rows
@@ -68,6 +68,18 @@ class LanguageModelStepper(_ModelStepper):
         return select_rows(state, rows.flatten())
 
 
+class PrefixStepper(LanguageModelStepper):
+    """Goes on from prefixes, each read with eos behind it."""
+
+    def __init__(self, model: PrefixModel, precision: Precision = "float32"):
+        super().__init__(model.language_model, precision)
+
+    def start(self, batch: Batch) -> tuple[Tensor, State]:
+        prefixes = [[*prefix, EOS] for prefix in batch]
+        lengths = torch.tensor([len(prefix) for prefix in prefixes], device=self._device)
+        return torch.full_like(lengths, BOS), self._model.read(pad(prefixes).to(self._device), lengths)
+
+
 class EncoderDecoderStepper(_ModelStepper):
     """Decodes sources; a source is read with eos behind it, and kept once for all of a sentence's hypotheses."""
 
@@ -104,5 +116,6 @@ def _in_float32(tensor: Tensor) -> Tensor:
 
 def stepper_of(model: Any, precision: Precision = "float32") -> Stepper:
     """The stepper that fits the model, with the weights that it has now."""
-    kind = LanguageModelStepper if isinstance(model, LanguageModel) else EncoderDecoderStepper
-    return kind(model, precision)
+    kinds = {LanguageModel: LanguageModelStepper, PrefixModel: PrefixStepper, EncoderDecoder: EncoderDecoderStepper}
+    stepper: Stepper = kinds[type(model)](model, precision)
+    return stepper

@@ -12,11 +12,12 @@ from torchmetrics import MeanMetric
 
 from throughtime import config
 from throughtime.data.batch import PairBatch, TextChunk
-from throughtime.nn.models import EncoderDecoder, LanguageModel
+from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim, teacher
 from throughtime.train.accumulation import Accumulation
-from throughtime.train.loss import Losses, of_all_ranks, per_token, smoothed_loss
+from throughtime.train.loss import Losses, of_all_ranks, per_token
+from throughtime.train.output_loss import output_loss
 from throughtime.train.ranks import from_all_ranks
 from throughtime.train.through_time import read, read_checkpointed
 
@@ -236,13 +237,15 @@ class TranslationTask(Task):
     """The decoder reads what `teacher=` feeds it in training, its gradient through time cut every `chunk` target steps; in
     evaluation it reads the target."""
 
-    model: EncoderDecoder
+    model: EncoderDecoder | PrefixModel
 
     def losses(self, batch: PairBatch, split: str) -> Losses:
-        tokens, chunk, own, tbptt, choice = batch.tokens, None, None, self._settings.tbptt, self._settings.teacher
+        tokens, tbptt, choice = batch.tokens, self._settings.tbptt, self._settings.teacher
+        options: dict[str, Any] = {}
         if split == "train":
-            chunk = tbptt.chunk if isinstance(tbptt, config.FixedChunks) else None
             tokens = teacher.with_unknown(tokens, choice.word_dropout)
-            own = teacher.own_places(tokens, teacher.own_share(choice, self.global_step))
-        logits = self.model(batch.source, batch.source_lengths, tokens, chunk, own)
-        return smoothed_loss(logits, batch.targets, self._settings.loss.label_smoothing)
+            options["chunk"] = tbptt.chunk if isinstance(tbptt, config.FixedChunks) else None
+        if split == "train" and (share := teacher.own_share(choice, self.global_step)):
+            options["own"] = teacher.some_places(tokens, share)
+        features = self.model.features(batch.source, batch.source_lengths, tokens, **options)
+        return output_loss(self.model.output, features, batch.targets, self._settings.loss.label_smoothing)

@@ -22,17 +22,13 @@ def own_share(choice: config.Teacher, step: int) -> float:
             return 0.0
 
 
-def own_places(tokens: Tensor, share: float) -> Tensor | None:
-    """Where the model's own words are to be fed, (batch, time); None where nowhere. The first, bos, is always given."""
-    return _some_places(tokens, share) if share else None
+def some_places(tokens: Tensor, share: float) -> Tensor:
+    """A share of the places of tokens (batch, time), never the first, which is bos."""
+    places = torch.rand(tokens.shape) < share
+    places[:, 0] = False
+    return places.to(tokens.device)
 
 
 def with_unknown(tokens: Tensor, rate: float) -> Tensor:
     """The tokens (batch, time), each but the first unknown at a rate (Bowman et al. 2016, section 3.1)."""
-    return tokens.masked_fill(_some_places(tokens, rate), UNK) if rate else tokens
-
-
-def _some_places(tokens: Tensor, rate: float) -> Tensor:
-    places = torch.rand(tokens.shape) < rate
-    places[:, 0] = False
-    return places.to(tokens.device)
+    return tokens.masked_fill(some_places(tokens, rate), UNK) if rate else tokens

@@ -14,8 +14,9 @@ from throughtime.nn.products import linear
 
 
 def normalised(values: Tensor) -> Tensor:
-    """LN over the last axis, neither scaled nor shifted."""
-    return F.layer_norm(values, values.shape[-1:])
+    """LN over the last axis, neither scaled nor shifted; written out, as compiled kernels have it faster."""
+    centred = values - values.mean(dim=-1, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + 1e-5)
 
 
 class LayerNormLstm(Cell):
@@ -44,7 +45,8 @@ class LayerNormLstm(Cell):
         self.bias_memory = nn.Parameter(torch.zeros(hidden))
 
     def project(self, inputs: Tensor) -> Tensor:
-        return normalised(linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
+        gates = linear(inputs, self.weight_input)
+        return F.layer_norm(gates, gates.shape[-1:], self.scale_input, self.bias_input)
 
     @staticmethod
     def step(

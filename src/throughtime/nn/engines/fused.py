@@ -25,7 +25,7 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
 from throughtime.nn.engines.step import Setting, StageKernels, StepKernels
-from throughtime.nn.products import multiplication
+from throughtime.nn.products import column_sums, multiplication
 
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
 
@@ -247,4 +247,4 @@ class Run:
     def _of_matrix(self, place: int, gradient: Tensor) -> dict[str, Tensor]:
         operands = self._stacks[self._kernels.operands[place - 1]][: self._steps].flatten(0, 1)
         flat, state = gradient.flatten(0, 1), self._kernels.setting.state
-        return {f"matrix {place}": torch.mm(flat.t(), operands).to(state), f"bias {place}": flat.sum(0, dtype=state)}
+        return {f"matrix {place}": torch.mm(flat.t(), operands).to(state), f"bias {place}": column_sums(flat).to(state)}

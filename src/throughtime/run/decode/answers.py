@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from throughtime import config
 from throughtime.callbacks.decoding import describe
 from throughtime.data.tokenizer import Tokenizer
+from throughtime.run.decode.sources import Source
 from throughtime.search import Hypothesis
 
 Result = dict[str, Any]
@@ -14,12 +15,39 @@ NOTHING = Hypothesis(tokens=[], log_probability=0.0, score=0.0, length=0, finish
 
 
 class Answer(NamedTuple):
-    """What is written for the line at `place`, its best text, and what a user should know of the line."""
+    """What is written for the line at `place`, what a tally adds up (its best text; or log-probability and length), and
+    what a user should know of the line."""
 
     place: int
     written: str
-    best: str
+    gist: Any
     remarks: list[str]
+
+
+class Tally(Protocol):
+    """What a job sums up over all its lines, and prints at its end."""
+
+    def take_up(self, written: Iterable[bytes], source: Source) -> None:
+        """Adds the answers that an earlier job wrote."""
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Adds answers."""
+
+    def report(self) -> None:
+        """Prints the sum."""
+
+
+class Untold:
+    """Of a job that sums up nothing."""
+
+    def take_up(self, written: Iterable[bytes], source: Source) -> None:
+        pass
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        pass
+
+    def report(self) -> None:
+        pass
 
 
 def described(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Result]:
@@ -50,9 +78,15 @@ def as_text(result: Result, several: bool) -> str:
 
 def gives_several(search: config.Search) -> bool:
     """Whether a line may get more than one hypothesis."""
-    if isinstance(search, config.Beam):
-        return search.n_best > 1
-    return isinstance(search, config.Sample) and search.samples > 1
+    match search:
+        case config.Beam() | config.MinimumBayesRisk():
+            return search.n_best > 1
+        case config.Sample():
+            return search.samples > 1
+        case config.StochasticBeam():
+            return search.size > 1
+        case _:
+            return False
 
 
 def on_one_line(text: str) -> str:

@@ -1,18 +1,17 @@
-"""A checkpoint ready to decode: lines of bytes -> answers."""
+"""`mode=search`: lines are answered by what the model makes of them."""
 
 import hashlib
-from pathlib import Path
 
 import torch
 
-from throughtime import build, config
-from throughtime.data.tokenizer import Tokenizer
-from throughtime.nn.models import LanguageModel
+from throughtime import config
+from throughtime.run.decode import alignment
 from throughtime.run.decode.answers import NOTHING, Answer, as_json, as_text, described, gives_several, read_back
+from throughtime.run.decode.loading import Loaded
 from throughtime.run.decode.questions import Question, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
-from throughtime.search import Demands, Hypothesis, banned, search, stepper_of
+from throughtime.search import Demands, Hypothesis, banned, contained, search
 
 
 class Decoder:
@@ -22,41 +21,54 @@ class Decoder:
     process decodes it, and after whatever was decoded before.
     """
 
-    def __init__(self, settings: config.DecodeConfig, paths: list[Path], device: torch.device):
-        found = build.from_checkpoints(paths, settings.allow_code)
-        self._settings, self._stepper = settings, stepper_of(found.model.to(device))
+    def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
+        self._settings, self._loaded = settings, loaded
+        self._banned = banned(settings.search, loaded.writes.encode)
+        self._contained = contained(settings.search, loaded.writes.encode)
         self._several = gives_several(settings.search)
-        self._continues = isinstance(found.model, LanguageModel)
-        self._reads: Tokenizer = found.tokenizers["text" if self._continues else "source"]
-        self._writes: Tokenizer = found.tokenizers["text" if self._continues else "target"]
-
-        self._demands = Demands(banned=banned(settings.search, self._writes.encode))
 
     def answer(self, source: Source, batch: Block) -> list[Answer]:
         """One answer a line, in order."""
-        asked = [question(line, source.reads_json) for line in batch]
-        ids = [encoded(self._reads, one, self._settings.longest, self._continues) for one in asked]
+        loaded, longest = self._loaded, self._settings.longest
+        asked = [question(line, source, pairs=False) for line in batch]
+        ids = [encoded(loaded.reads, one.text, one, longest, loaded.continues) for one in asked]
         found = self._searched(asked, ids)
-        return [self._answer(source, one, hypotheses) for one, hypotheses in zip(asked, found, strict=True)]
+        results = [self._result(*row) for row in zip(asked, found, strict=True)]
+        if self._settings.attention != "none":
+            alignment.add(results, loaded, ids, found)
+        return [self._answer(source, one, result) for one, result in zip(asked, results, strict=True)]
 
     def _searched(self, asked: list[Question], ids: list[list[int]]) -> list[list[Hypothesis]]:
         """The hypotheses of each row; a language model can go on from nothing, a translator has nothing to translate."""
-        rows = [place for place, row in enumerate(ids) if self._continues or (row and not asked[place].text.isspace())]
+        rows = [row for row, one in enumerate(asked) if self._loaded.continues or (ids[row] and not one.text.isspace())]
         found = [[NOTHING] for _ in ids]
         if rows:
+            prefixes = [
+                encoded(self._loaded.writes, asked[row].prefix, asked[row], self._settings.longest) for row in rows
+            ]
+            demands = Demands(prefixes=prefixes, contained=self._contained, banned=self._banned)
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
-            results = search(self._settings.search, self._stepper, batch, random, self._demands)
+            results = search(
+                self._settings.search, self._loaded.stepper, batch, random, demands, self._loaded.writes.decode
+            )
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found
 
-    def _answer(self, source: Source, asked: Question, found: list[Hypothesis]) -> Answer:
-        hypotheses = described(found, self._writes)
-        result = {"line": asked.place, "source": asked.text, "hypotheses": hypotheses}
+    def _result(self, asked: Question, found: list[Hypothesis]) -> dict[str, object]:
+        return {"line": asked.place, "source": asked.text, "hypotheses": described(found, self._loaded.writes)}
+
+    def _answer(self, source: Source, asked: Question, result: dict) -> Answer:
+        best = result["hypotheses"][0]
+        if self._settings.attention == "image":
+            alignment.draw(result, source)
         written = as_json(result) if source.writes_json else as_text(result, self._several)
-        best = hypotheses[0]["text"]
-        return Answer(asked.place, written, best if source.writes_json else read_back(best), asked.remarks)
+        if self._settings.attention == "text" and not source.writes_json:
+            written += alignment.grid(result["source_tokens"], best)
+        return Answer(
+            asked.place, written, best["text"] if source.writes_json else read_back(best["text"]), asked.remarks
+        )
 
 
 def _seeded(seed: int, place: int) -> torch.Generator:

@@ -6,6 +6,7 @@ A file is written under the name `<output>.writing` and takes the place of `<out
 it is cut off and written again. The marks of all files of a job go when the job ends.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -65,7 +66,10 @@ class StandardOutput:
         return ()
 
     def add(self, block: Block, written: str) -> None:
-        sys.stdout.buffer.write(written.encode())
+        self._write(written)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
 
 
@@ -98,13 +102,21 @@ class ResumableFile:
     def __enter__(self) -> "ResumableFile":
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self._writing.open("r+b" if self.mark.lines else "w+b")
+            self._file: BinaryIO = self._writing.open("a+b")
         except OSError as error:
             raise config.wrong("output", self._target, f"a file that can be written ({error.strerror})") from error
+        self._lock()
         if not self.mark.lines:
             self._marks.unlink(missing_ok=True)
         self._file.truncate(self.mark.bytes)
         return self
+
+    def _lock(self) -> None:
+        """Keeps off a job that would go on with a file while another still writes it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise config.wrong("output", self._target, "a file that no other job is writing right now") from error
 
     def take_up(self, lines: Iterator[bytes]) -> int:
         for line in islice(lines, self.mark.lines):
@@ -120,12 +132,13 @@ class ResumableFile:
         return self._file
 
     def add(self, block: Block, written: str) -> None:
-        self._file.seek(self.mark.bytes)
-        self._file.write(written.encode())
+        content = written.encode()
+        self._file.write(content)
         self._file.flush()
         for line in block:
             self._read.update(line.raw + b"\n")
-        self.mark.lines, self.mark.bytes, self.mark.input = block[-1].place, self._file.tell(), self._read.hexdigest()
+        self.mark.lines, self.mark.bytes = block[-1].place, self.mark.bytes + len(content)
+        self.mark.input = self._read.hexdigest()
         self._save()
 
     def _save(self) -> None:

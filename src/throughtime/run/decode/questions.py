@@ -3,53 +3,79 @@
 import codecs
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from throughtime.data.tokenizer import UNK, CharTokenizer, Tokenizer
 from throughtime.run.decode.reading import Line
+from throughtime.run.decode.sources import Source
 
-KEYS = ("source", "prompt", "text")  # where a JSON line may hold what is to be decoded
+TEXT = ("source", "prompt", "text")  # where a JSON line may hold what is to be decoded, or scored
+TARGET = ("target", "reference")  # and where what a source is to be scored with
 SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of characters, which no UTF-8 text can hold
 
 
 @dataclass
 class Question:
-    """A text to decode, and what a user should know of it, in whole sentences but for the line's name in front."""
+    """A text to decode or to score, or a source and its `target`; `prefix`: how its hypotheses are to begin; `remarks`:
+    what a user should know of it, in sentences without their beginning, the line's name."""
 
     place: int
     text: str
+    target: str = ""
+    prefix: str = ""
     remarks: list[str] = field(default_factory=list)
 
 
-def question(line: Line, as_json: bool) -> Question:
-    """The text of a line, or that under one of `KEYS` of the JSON object it holds."""
+def question(line: Line, source: Source, pairs: bool) -> Question:
+    """The text of a line; of `pairs` also its target: behind a tab, or on a line of its own that came with it."""
+    asked = Question(line.place, "")
     raw = line.raw.removeprefix(codecs.BOM_UTF8) if line.place == 1 else line.raw
-    remarks = []
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         text = raw.decode(errors="replace")
-        remarks.append(f"is no UTF-8 (byte 0x{raw[error.start]:02x}); what is not is read as U+FFFD.")
-    if as_json:
-        text, remark = _under_a_key(text)
-        remarks += remark
-    return Question(line.place, SURROGATES.sub("\ufffd", text), remarks)
+        asked.remarks.append(f"is no UTF-8 (byte 0x{raw[error.start]:02x}); what is not is read as U+FFFD.")
+    if source.reads_json:
+        _ask_of_json(asked, text, pairs)
+    elif pairs:
+        asked.text, between, asked.target = text.partition("\t" if source.targets is None else "\n")
+        if not between:
+            asked.remarks.append("has no tab between a source and a target; the target is taken to be empty.")
+    else:
+        asked.text = text
+    asked.text, asked.target, asked.prefix = (
+        SURROGATES.sub("\ufffd", part) for part in (asked.text, asked.target, asked.prefix)
+    )
+    return asked
 
 
-def _under_a_key(line: str) -> tuple[str, list[str]]:
+def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
+    """The texts of a JSON object."""
+    wanted = {"text": TEXT, **({"target": TARGET} if pairs else {})}
     try:
         row = json.loads(line)
-        return next(row[key] for key in KEYS if isinstance(row.get(key), str)), []
-    except (ValueError, AttributeError, RecursionError, StopIteration):
-        wanted = f"{', '.join(KEYS[:-1])} or {KEYS[-1]}"
-        return "", [f"is no JSON object with a text under {wanted}; it is answered by an empty text."]
+    except (ValueError, RecursionError):
+        row = None
+    found = row if isinstance(row, Mapping) else {}
+    for part, keys in wanted.items():
+        texts = [found[key] for key in keys if isinstance(found.get(key), str)]
+        if not texts:
+            asked.remarks.append(f"is no JSON object with a text under {_or(keys)}; that text is taken to be empty.")
+        setattr(asked, part, texts[0] if texts else "")
+    if isinstance(found.get("prefix"), str):
+        asked.prefix = found["prefix"]
 
 
-def encoded(tokenizer: Tokenizer, asked: Question, longest: int, from_the_end: bool) -> list[int]:
+def _or(keys: tuple[str, ...]) -> str:
+    return f"{', '.join(keys[:-1])} or {keys[-1]}"
+
+
+def encoded(tokenizer: Tokenizer, text: str, asked: Question, longest: int, from_the_end: bool = False) -> list[int]:
     """The ids of a question's text, at most `longest` of them, the first or the last; what they leave out is remarked."""
-    ids = tokenizer.encode(asked.text)
+    ids = tokenizer.encode(text)
     if isinstance(tokenizer, CharTokenizer) and UNK in ids:
-        asked.remarks.append(f"holds {asked.text[ids.index(UNK)]!r}, which the model never saw; such are left out.")
+        asked.remarks.append(f"holds {text[ids.index(UNK)]!r}, which the model never saw; such are left out.")
         ids = [found for found in ids if found != UNK]
     if len(ids) > longest:
         kept = "last" if from_the_end else "first"

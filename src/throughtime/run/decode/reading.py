@@ -36,9 +36,27 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         yield file
 
 
+def with_targets(lines: Iterator[bytes], source: Source) -> Iterator[bytes]:
+    """The lines, each with its target behind it on a line of its own where they have a file of them.
+
+    Raises:
+        Mistake: they are not equally many.
+    """
+    if source.targets is None:
+        yield from lines
+        return
+    with source.targets.open("rb") as targets:
+        try:
+            for line, target in zip(lines, targets, strict=True):
+                yield bare(line) + b"\n" + target
+        except ValueError as error:
+            raise config.wrong("targets", source.targets, "a file with as many lines as the input") from error
+
+
 def is_live(source: Source) -> bool:
     """Whether somebody may wait for the answers to the lines so far: a pipe or terminal in, standard output out."""
-    return source.path is None and source.target is None and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    there = source.path is None and source.target is None and source.targets is None
+    return there and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
 
 
 def whole_blocks(lines: Iterator[bytes], done: int, size: int) -> Iterator[Block]:

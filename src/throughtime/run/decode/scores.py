@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +13,8 @@ from sacrebleu.significance import PairedTest, Result
 
 from throughtime import config
 from throughtime.data.files import read_lines
-from throughtime.run.decode.answers import read_back
-from throughtime.run.decode.sources import paths_under
+from throughtime.run.decode.answers import Answer, best_texts, gives_several, read_back
+from throughtime.run.decode.sources import Source, paths_under
 from throughtime.train import checkpoint
 from throughtime.train.quality import text_scores
 
@@ -53,41 +53,52 @@ def metrics() -> dict[str, Metric]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass
 class References:
-    """The texts to compare with: `streams` of references, each a line for each line of the input; a `baseline`'s texts;
-    what else the checkpoint's `metrics` measured."""
+    """Compares the texts of a job with others: `streams` of references, each a line for each line of the input; those of a
+    `baseline`; by what else the checkpoint's `metrics` measured too."""
 
-    name: str | list[str]
+    name: list[str]
     streams: list[list[str]]
     baseline: list[str] | None
     bootstrap: int
     metrics: config.Metrics
+    several: bool = False
+    texts: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, settings: config.DecodeConfig, total: int | None, path: Path) -> "References | None":
+    def of(cls, settings: config.DecodeConfig, total: int | None, path: Path) -> "References":
         """Those of `references=` and `baseline=` for the checkpoint at `path`; `total` lines are wanted, where that is known.
 
         Raises:
             Mistake: a file that cannot be read, or of another number of lines.
         """
-        if settings.references is None:
-            return None
-        names = settings.references if isinstance(settings.references, list) else [settings.references]
+        names = settings.references if isinstance(settings.references, list) else [settings.references or ""]
         streams = [_lines("references", name, total) for name in names]
         baseline = None if settings.baseline is None else _lines("baseline", settings.baseline, total)
         measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
-        return cls(settings.references, streams, baseline, settings.bootstrap, config.check(measured, config.Metrics))
+        metrics = config.check(measured, config.Metrics)
+        return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
 
-    def print_scores(self, texts: list[str]) -> None:
+    def take_up(self, written: Iterable[bytes], source: Source) -> None:
+        """Adds the best texts of what an earlier job wrote."""
+        self.texts += best_texts(written, source.writes_json, self.several)
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Adds the best texts of answers."""
+        self.texts += [answer.gist for answer in answers]
+
+    def report(self) -> None:
         """A line for each metric on standard error: score, half of the 95 % confidence interval, the baseline's, p of the
         difference (paired bootstrap, Koehn 2004), sacrebleu's signature."""
         for lines in (*self.streams, *([self.baseline] if self.baseline is not None else [])):
-            if len(lines) != len(texts) or not texts:
+            if len(lines) != len(self.texts) or not lines:
                 raise config.wrong(
-                    "references", self.name, f"as many lines as the input had, {len(texts)}, not {len(lines)}"
+                    "references",
+                    ", ".join(self.name),
+                    f"as many lines as the input had, {len(self.texts)}, not {len(lines)}",
                 )
-        for row in self._rows(texts):
+        for row in self._rows(self.texts):
             print(row, file=sys.stderr)
 
     def _rows(self, texts: list[str]) -> Iterator[str]:

@@ -1,16 +1,17 @@
 """Where lines come from and where their answers go: files, folders, standard input and output."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from throughtime import config
-from throughtime.data.files import files_of
+from throughtime.data.files import files_of, one_file
 
 
 @dataclass(frozen=True)
 class Source:
-    """One stream of lines; no `path` is standard input, no `target` is standard output.
+    """One stream of lines; no `path` is standard input, no `target` is standard output; `targets` has a line for each of
+    its lines, to score it with.
 
     `reads_json`, `writes_json`: whether its lines, and those of its answers, are JSON objects.
     """
@@ -19,6 +20,7 @@ class Source:
     target: Path | None
     reads_json: bool
     writes_json: bool
+    targets: Path | None = None
 
     def named(self, place: int) -> str:
         """How a warning calls one of its lines."""
@@ -32,8 +34,17 @@ def sources(settings: config.DecodeConfig) -> list[Source]:
         Mistake: a file that cannot be read, or an output that cannot be written or would take another's place.
     """
     names = settings.input if isinstance(settings.input, list) else [settings.input]
-    if names == ["-"]:
-        return [_alone(settings, None)]
+    made = [_alone(settings, None)] if names == ["-"] else _of_files(settings, names)
+    if settings.targets is not None:
+        if len(made) > 1:
+            raise config.wrong("targets", settings.targets, "null with several input files")
+        made = [replace(made[0], targets=one_file("targets", settings.targets))]
+    for source in made:
+        _refuse_attention(settings, source)
+    return made
+
+
+def _of_files(settings: config.DecodeConfig, names: list[str]) -> list[Source]:
     found = [pair for name in names for pair in paths_under("input", name)]
     alone = len(found) == len(names) == 1 and not Path(names[0]).is_dir() and not Path(settings.output).is_dir()
     made = [_alone(settings, found[0][0])] if alone else _mirrored(settings, found)
@@ -87,12 +98,20 @@ def _refuse_taken_places(output: str, names: list[str], made: list[Source]) -> N
             raise config.wrong("output", output, f"another place than that of the input {source.path}")
 
 
+def _refuse_attention(settings: config.DecodeConfig, source: Source) -> None:
+    """Refuses grids in a file that has a line for each line, and images without a file to lie beside."""
+    if settings.attention == "image" and source.target is None:
+        raise config.wrong("attention", "image", "with an output file, beside which the images are put")
+    if settings.attention == "text" and source.target is not None and not source.writes_json:
+        raise config.wrong("attention", "text", "with output=-, or with format=jsonl as numbers")
+
+
 def _renamed(source: Source) -> Source:
     """Under a name that tells its format."""
     target, ends = source.target, ".jsonl" if source.writes_json else ".txt"
     if target is None or (target.suffix == ".jsonl") == source.writes_json:
         return source
-    return Source(source.path, target.with_suffix(ends), source.reads_json, source.writes_json)
+    return replace(source, target=target.with_suffix(ends))
 
 
 def _source(settings: config.DecodeConfig, path: Path | None, target: Path | None) -> Source:

@@ -10,24 +10,29 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from throughtime import build, config
 from throughtime.run.decode.answers import Answer
+from throughtime.run.decode.conversation import Watched
 from throughtime.run.decode.decoder import Decoder
+from throughtime.run.decode.loading import load
 from throughtime.run.decode.reading import Block, packed
+from throughtime.run.decode.scorer import Scorer
 from throughtime.run.decode.sources import Source
 
 ROOM = 1024  # bytes for each line of a batch, padding included, before it is made of fewer lines
 
+Show = Callable[[str], None]
 Submit = Callable[[Source, Block], "Future[list[Answer]]"]
 
 
 @contextmanager
-def workers(settings: config.DecodeConfig, paths: list[Path]) -> Iterator[Submit]:
-    """Takes batches and promises their answers.
+def workers(settings: config.DecodeConfig, paths: list[Path], show: Show | None) -> Iterator[Submit]:
+    """Takes batches and promises their answers; `show` is called with each as far as it is, by one process only.
 
     Raises:
         Mistake: more devices than there are, or a process that was killed.
@@ -36,7 +41,7 @@ def workers(settings: config.DecodeConfig, paths: list[Path]) -> Iterator[Submit
     if device.type != "cpu":
         build.refuse_absent("gpu" if device.type == "cuda" else device.type, settings.devices, "accelerator")
     if settings.devices == 1:
-        yield _at_once(Decoder(settings, paths, device))
+        yield _at_once(_answering(settings, paths, device, show))
         return
     context = multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
@@ -52,10 +57,20 @@ def workers(settings: config.DecodeConfig, paths: list[Path]) -> Iterator[Submit
         pool.shutdown(cancel_futures=True)
 
 
-def _at_once(decoder: Decoder) -> Submit:
+def _answering(
+    settings: config.DecodeConfig, paths: list[Path], device: torch.device, show: Show | None = None
+) -> Decoder | Scorer:
+    """What answers in this process."""
+    loaded = load(settings, paths, device)
+    if show is not None:
+        loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes, show))
+    return Scorer(settings, loaded) if settings.mode == "score" else Decoder(settings, loaded)
+
+
+def _at_once(answering: Decoder | Scorer) -> Submit:
     def submit(source: Source, batch: Block) -> "Future[list[Answer]]":
         promise: Future[list[Answer]] = Future()
-        promise.set_result(decoder.answer(source, batch))
+        promise.set_result(answering.answer(source, batch))
         return promise
 
     return submit
@@ -63,7 +78,7 @@ def _at_once(decoder: Decoder) -> Submit:
 
 # in a process of its own -------------------------------------------------------------------------------------------
 
-_mine: list[Callable[[], Decoder]] = []
+_mine: list[Callable[[], Decoder | Scorer]] = []
 
 
 def _begin(
@@ -76,7 +91,7 @@ def _begin(
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
-    _mine.append(functools.cache(lambda: Decoder(settings, paths, device)))
+    _mine.append(functools.cache(lambda: _answering(settings, paths, device)))
 
 
 def _end_with_the_main_process() -> None:

@@ -1,0 +1,94 @@
+"""On a terminal: a prompt for each line, and, where a search never takes a token back, its tokens as they come."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from torch import Tensor
+
+from throughtime import config
+from throughtime.data.tokenizer import Tokenizer
+from throughtime.nn.state import State
+from throughtime.run.decode.answers import on_one_line
+from throughtime.run.decode.output import StandardOutput
+from throughtime.run.decode.reading import Block, Line
+from throughtime.run.decode.sources import Source
+from throughtime.search.stepper import Batch, Scores, Stepper
+
+PROMPT = "> "
+
+
+def is_typed(source: Source) -> bool:
+    """Whether somebody types the lines of a source."""
+    return source.path is None and sys.stdin.isatty()
+
+
+def typed() -> Iterator[Block | None]:
+    """Lines as they are typed, each alone, until the input ends (Ctrl-D); arrow keys edit and recall them."""
+    with suppress(ImportError):
+        import readline  # noqa: F401
+    place = 0
+    with suppress(EOFError):
+        while True:
+            yield None
+            place += 1
+            yield [Line(place, _asked().encode(errors="surrogateescape"))]
+    print(file=sys.stderr)
+
+
+def _asked() -> str:
+    if sys.stdout.isatty():
+        return input(PROMPT)
+    print(PROMPT, end="", file=sys.stderr, flush=True)
+    return input()
+
+
+class Typewriter(StandardOutput):
+    """Standard output that may have shown the beginning of an answer already."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Shows what a text adds to what is shown; a character of which bytes are missing waits for them."""
+        line = on_one_line(text)
+        if line.startswith(self._shown) and not line.endswith("\ufffd"):
+            self._write(line.removeprefix(self._shown))
+            self._shown = line
+
+    def add(self, block: Block, written: str) -> None:
+        """The rest of the answer."""
+        self._write(written.removeprefix(self._shown))
+        self._shown = ""
+
+
+class Watched:
+    """A stepper of one hypothesis that hands on the text of the tokens it is given, as they come."""
+
+    def __init__(self, stepper: Stepper, tokenizer: Tokenizer, show: Callable[[str], None]):
+        self._stepper, self._tokenizer, self._show = stepper, tokenizer, show
+        self._tokens: list[int] | None = None
+
+    def start(self, batch: Batch) -> tuple[Tensor, State]:
+        self._tokens = None  # the first token to step with is not yet part of the answer
+        return self._stepper.start(batch)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
+        if self._tokens is None:
+            self._tokens = []
+        else:
+            self._tokens.append(int(tokens[0, 0]))
+            self._show(self._tokenizer.decode(self._tokens))
+        return self._stepper.step(tokens, state)
+
+    def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
+        return self._stepper.reorder(state, rows, sentences)
+
+
+def shows_tokens(settings: config.DecodeConfig, found: Sequence[Source]) -> bool:
+    """Whether a job answers somebody who types, in this process, as text, by a search that only ever appends."""
+    alone = isinstance(settings.search, config.Greedy) or (
+        isinstance(settings.search, config.Sample) and settings.search.samples == 1
+    )
+    plain = settings.mode == "search" and not found[0].writes_json and found[0].target is None
+    return alone and plain and settings.devices == 1 and is_typed(found[0])

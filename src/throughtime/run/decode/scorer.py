@@ -1,0 +1,103 @@
+"""`mode=score`: lines are answered by how probable the model finds them, token by token."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from throughtime import config
+from throughtime.data.tokenizer import EOS
+from throughtime.run.decode.alignment import END
+from throughtime.run.decode.answers import Answer, as_json
+from throughtime.run.decode.loading import Loaded
+from throughtime.run.decode.questions import Question, encoded, question
+from throughtime.run.decode.reading import Block
+from throughtime.run.decode.sources import Source
+from throughtime.search import force
+
+
+class Scorer:
+    """Answers batches of pairs: log p(target, eos | source); or, by a language model, of texts: log p(text | bos), without
+    eos, as lines are parts of a text that goes on."""
+
+    def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
+        self._settings, self._loaded = settings, loaded
+
+    def answer(self, source: Source, batch: Block) -> list[Answer]:
+        """One answer a line, in order."""
+        pairs = not self._loaded.continues
+        asked = [question(line, source, pairs) for line in batch]
+        sources, targets = map(list, zip(*map(self._ids, asked), strict=True))
+        found = force(self._loaded.stepper, sources, targets)
+        rows = zip(asked, targets, found, strict=True)
+        return [self._answer(source, one, target, forced.log_probabilities) for one, target, forced in rows]
+
+    def _ids(self, asked: Question) -> tuple[list[int], list[int]]:
+        """What is read, and what is scored."""
+        longest = self._settings.longest
+        read = encoded(self._loaded.reads, asked.text, asked, longest)
+        if self._loaded.continues:
+            return [], read
+        return read, [*encoded(self._loaded.writes, asked.target, asked, longest), EOS]
+
+    def _answer(self, source: Source, asked: Question, target: list[int], scores: list[float]) -> Answer:
+        total, length = sum(scores), len(scores)
+        texts = {"text": asked.text} if self._loaded.continues else {"source": asked.text, "target": asked.target}
+        result = {
+            "line": asked.place,
+            **texts,
+            "log_probability": total,
+            "length": length,
+            "normalised_score": total / max(1, length),
+            "perplexity": perplexity(total, length),
+            "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in target],
+            "token_log_probabilities": scores,
+        }
+        return Answer(
+            asked.place, as_json(result) if source.writes_json else _as_text(result), (total, length), asked.remarks
+        )
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    """Log-probability, length, perplexity, and the log-probabilities of the tokens, between tabs."""
+    tokens = " ".join(f"{score:.4f}" for score in result["token_log_probabilities"])
+    return f"{result['log_probability']:.6f}\t{result['length']}\t{result['perplexity']:.4f}\t{tokens}\n"
+
+
+def perplexity(log_probability: float, length: int) -> float:
+    """exp(-log p / tokens); 1 of nothing."""
+    return math.exp(min(700.0, -log_probability / max(1, length)))
+
+
+class Total:
+    """Adds up the lines of a job."""
+
+    def __init__(self) -> None:
+        self._lines, self._tokens, self._log_probability = 0, 0, 0.0
+
+    def take_up(self, written: Iterable[bytes], source: Source) -> None:
+        """Counts the lines that an earlier job wrote."""
+        for line in written:
+            if source.writes_json:
+                row = json.loads(line)
+                self._count(row["log_probability"], row["length"])
+            else:
+                log_probability, length, *_ = line.split(b"\t")
+                self._count(float(log_probability), int(length))
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Counts answers."""
+        for answer in answers:
+            self._count(*answer.gist)
+
+    def _count(self, log_probability: float, length: int) -> None:
+        self._lines += 1
+        self._tokens += length
+        self._log_probability += log_probability
+
+    def report(self) -> None:
+        """The perplexity of all lines together, on standard error."""
+        shown = f"{perplexity(self._log_probability, self._tokens):.4f}"
+        counts = f"lines {self._lines:,}  tokens {self._tokens:,}"
+        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {shown}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""Minimum Bayes risk (Kumar and Byrne 2004; by samples, Eikema and Aziz 2020): the hypothesis that is on average most like
+the others."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from sacrebleu.metrics import BLEU, CHRF
+
+from throughtime.search.score import Hypothesis
+
+Write = Callable[[Sequence[int]], str]
+
+
+def minimum_bayes_risk(
+    samples: Sequence[Hypothesis], utility: Literal["chrf", "bleu"], write: Write
+) -> list[Hypothesis]:
+    """The different ones among the samples of a row, that of the highest expected utility first, which is its score.
+
+    The utility of a text is its sentence chrF or BLEU (smoothed by `exp`), 0 to 100, against each sample's text; the
+    expectation is over all samples, as often as each was drawn. `write` makes text of tokens.
+    """
+    metric = CHRF() if utility == "chrf" else BLEU(effective_order=True)
+    texts = [write(sample.tokens) for sample in samples]
+    drawn = Counter(texts)
+    candidates = dict(zip(reversed(texts), reversed(samples), strict=True))
+    expected = {
+        text: sum(often * metric.sentence_score(text, [other]).score for other, often in drawn.items()) / len(texts)
+        for text in candidates
+    }
+    return [
+        replace(candidates[text], score=expected[text]) for text in sorted(candidates, key=lambda text: -expected[text])
+    ]
