@@ -36,7 +36,7 @@ def mixed(*choices: str) -> EncoderDecoder:
     """A translator of several lines of overrides, each composed once for all that share it."""
     config = composed(*SMALL)
     for line in choices:
-        changed = composed(*SMALL, *line.split())
+        changed = composed(*SMALL, *line.split(), *["model.merge=sum"] * (line == "context=dot"))
         sections = ("model", "encoder", "cell", "context")
         config = replace(config, **{name: getattr(changed, name) for name in sections if name in line})
     model = build.model(config, {"source": 14, "target": 13})

@@ -135,19 +135,21 @@ class ZoneoutCell(NoisyCell):
 
     def stages(self) -> tuple[Stage, ...]:
         *before, last = self.inner.stages()
-        found = [Stage(None, 0, self._remember), *super().stages()[:-1]] if before else []
+        found = [Stage(None, 0, self._keep), *super().stages()[:-1]] if before else []
         return (*found, last._replace(function=self._zoned(last.function)))
 
-    def _remember(self, _: Tensor, __: None, carried: CellState, *___: Tensor) -> CellState:
-        return {f"before {name}": carried[name].clone() for name in self.rates}
+    def _keep(self, gates: Tensor, _: None, carried: CellState, *__: Tensor) -> CellState:
+        """d * s_{t-1}, before a stage of the inner cell puts something else in the state's place."""
+        noise = self._parts(gates)[1].split(self._widths, dim=-1)
+        return {f"kept {name}": kept * carried[name] for name, kept in zip(self.rates, noise, strict=True)}
 
     def _zoned(self, function: StageFunction) -> StageFunction:
         def zoned(gates: Tensor, product: Tensor | None, carried: CellState, *vectors: Tensor) -> CellState:
-            gates, noise = self._parts(gates)
-            fresh = function(gates, product, carried, *vectors)
-            for name, kept in zip(self.rates, noise.split(self._widths, dim=-1), strict=True):
-                before, after = carried.get(f"before {name}", carried[name]), (carried | fresh)[name]
-                fresh = {**fresh, name: torch.lerp(after, before, kept.to(after.dtype))}
+            plain, noise = self._parts(gates)
+            kept = self._keep(gates, None, carried) | carried
+            fresh = {**carried, **function(plain, product, carried, *vectors)}
+            for name, d in zip(self.rates, noise.split(self._widths, dim=-1), strict=True):
+                fresh[name] = kept[f"kept {name}"] + (1 - d) * fresh[name]
             return fresh
 
         return zoned
