@@ -134,6 +134,7 @@ def test_stepwise_decoding_is_teacher_forcing(context: str) -> None:
             close(logits[:, 0], whole[:, time])
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_a_stepper_keeps_hypotheses_apart(context: str) -> None:
     """Hypotheses side by side, some left behind and some taken twice, score as their own targets do."""
