@@ -8,6 +8,7 @@ import torch
 from throughtime import build, config
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
+from throughtime.nn.precision import chosen
 from throughtime.search import Stepper, stepper_of
 
 
@@ -27,4 +28,5 @@ def load(settings: config.DecodeConfig, paths: list[Path], device: torch.device)
     found = build.from_checkpoints(paths, settings.allow_code)
     continues = isinstance(found.model, LanguageModel)
     reads, writes = ("text", "text") if continues else ("source", "target")
-    return Loaded(stepper_of(found.model.to(device)), found.tokenizers[reads], found.tokenizers[writes], continues)
+    stepper = stepper_of(found.model.to(device), chosen(settings.precision, device))
+    return Loaded(stepper, found.tokenizers[reads], found.tokenizers[writes], continues)
