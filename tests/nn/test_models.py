@@ -152,7 +152,7 @@ def test_a_stepper_keeps_hypotheses_apart(context: str) -> None:
     for place, history in enumerate(histories):
         pair = collate([SOURCES[[0, 2][place // 2]]], [history], [0])
         scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens)[0, -1], dim=-1)
-        ours = found.log_probabilities()[place // 2, place % 2]
+        ours = found.log_probabilities[place // 2, place % 2]
         close(ours[3:], scores[3:])
 
 
