@@ -51,7 +51,7 @@ def test_it_is_swept_probed_and_decoded(program: Callable, cell: Path) -> None:
     jobs = json.loads((cell.parent / "sweep" / "sweep.json").read_text())["jobs"]
     assert [job["state"] for job in jobs] == ["done", "done"]
     with (cell.parent / "sweep" / "1" / "metrics.csv").open() as file:
-        norms = [row["gradients/encoder.stack.layers.1"] for row in csv.DictReader(file)]
+        norms = [row["gradients/encoder.reader.stack.layers.1"] for row in csv.DictReader(file)]
     assert any(float(norm) > 0 for norm in norms if norm)
     (result,) = decode(cell.parent / "sweep" / "0", f"allow_code={cell}")
     assert result["source"] == "forty-two"
