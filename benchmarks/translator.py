@@ -14,7 +14,7 @@ from throughtime.compose import composed
 from throughtime.data.pairs import PairLoader, open_pairs
 from throughtime.data.prepare import Prepared, prepare
 from throughtime.nn.models import EncoderDecoder
-from throughtime.train.loss import token_loss
+from throughtime.train.output_loss import output_loss
 
 SHAPE = [
     "model.embedding=256",
@@ -63,9 +63,9 @@ def train(model: EncoderDecoder, prepared: Prepared, minutes: float) -> None:
                 return
             optimizer.param_groups[0]["lr"] = 2e-3 * (1 - gone)
             with torch.autocast("cpu", torch.bfloat16):
-                logits = model(batch.source, batch.source_lengths, batch.tokens)
-            total, count = token_loss(logits, batch.targets)
+                features = model.features(batch.source, batch.source_lengths, batch.tokens)
+                losses = output_loss(model.output, features, batch.targets)
             optimizer.zero_grad()
-            (total / count).backward()
+            (losses.minimised / losses.targets).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -31,12 +31,12 @@ LAYERS = [
         "data.stream",
         "data.pairs",
         "train.loss",
-        "train.output_loss",
         "train.optim",
         "train.accumulation",
         "train.quality",
         "train.evaluation",
     ],
+    ["train.output_loss"],
     ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint"],
     [

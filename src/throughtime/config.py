@@ -886,6 +886,7 @@ class DecodeConfig:
     batch: Count
     read_ahead: Count
     longest: Count
+    precision: Literal["auto", "float32", "bf16", "int8"]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
     seed: Seed

@@ -5,9 +5,9 @@ import torch
 from tests.conftest import settings
 from torch import Tensor, nn
 
-from throughtime import build
+from throughtime import build, config
 from throughtime.nn.models import EncoderDecoder, LanguageModel
-from throughtime.nn.precision import product, why_not
+from throughtime.nn.precision import chosen, product, why_not
 from throughtime.nn.ready import ready
 
 CELLS = [
@@ -104,6 +104,16 @@ def test_a_lower_precision_stays_near(precision: str, scale: float) -> None:
     exact = x @ matrix.T + bias
     found = product(matrix, bias, precision)(x)  # type: ignore[arg-type]
     assert (found - exact).norm() < 0.02 * exact.norm()
+
+
+def test_auto_takes_the_quickest_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert chosen("auto", cpu) == ([*LOWER][-1:] or ["float32"])[0]
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert chosen("auto", cpu) != "int8"
+    with pytest.raises(config.Mistake, match="precision=int8: allowed is auto or float32, as int8 needs a processor"):
+        chosen("int8", cpu)
+    assert chosen("float32", torch.device("mps")) == chosen("auto", torch.device("mps")) == "float32"
 
 
 @pytest.mark.parametrize("precision", ["float32", *LOWER])

@@ -57,6 +57,11 @@ def test_a_batch_is_its_rows_one_by_one() -> None:
             assert [h.tokens for h in found][:1] == [h.tokens for h in alone][:1]
 
 
+def test_where_nothing_can_come_there_is_an_empty_hypothesis() -> None:
+    (found,) = run(Table(4, 1), [3], beam(5, 2, n_best=2), phrases=[[[3]]], banned=[[0], [1], [3]])
+    assert [(h.tokens, h.finished, h.length) for h in found] == [([], False, 0)]
+
+
 def test_what_lacks() -> None:
     phrases = Phrases([[[4, 5, 6], [7]], [[8, 8]]], torch.device("cpu"))
     tokens = torch.tensor([[[4, 5, 3], [3, 4, 5], [7, 4, 5], [4, 5, 6]], [[8, 3, 8], [8, 8, 3], [3, 3, 3], [3, 8, 8]]])

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from tests.conftest import settings
-from tests.search.models import Table, beam, greedy, run, sampling
+from tests.search.models import Table, beam, greedy, run, same, sampling
 
 from throughtime import build, config
 from throughtime.data.pairs import collate
 from throughtime.data.tokenizer import EOS
 from throughtime.nn.models import EncoderDecoder
-from throughtime.search import complete, force, search, stepper_of
+from throughtime.search import complete, force, search, search_all, stepper_of
 
 SOURCES = [[5, 6, 7, 8, 9], [4], [10, 11, 5]]
 CHOICES = [beam(8, 4, n_best=4), beam(8, 3, coverage=0.2, stop="proven", n_best=3), greedy(8), sampling(8, 4)]
@@ -35,6 +35,17 @@ def test_a_search_returns_what_force_decoding_finds(choice: config.Search) -> No
         assert scores.attention is not None
         assert torch.tensor(scores.attention).sum(-1).tolist() == pytest.approx([1.0] * found.length, abs=1e-5)
         assert {len(step) for step in scores.attention} == {len(source) + 1}
+
+
+@pytest.mark.parametrize("stop", ["proven", "finished"])
+def test_padding_and_company_change_nothing(stop: str) -> None:
+    stepper, choice = stepper_of(translator()), beam(8, 4, n_best=4, coverage=0.3, stop=stop)
+    together = search(choice, stepper, SOURCES, torch.Generator())
+    for source, found in zip(SOURCES, together, strict=True):
+        same(search(choice, stepper, [source], torch.Generator())[0], found)
+    sorted_by_length = search_all(choice, stepper, SOURCES, torch.Generator(), 2)
+    for one, other in zip(sorted_by_length, together, strict=True):
+        same(one, other)
 
 
 def test_force_decoding_is_teacher_forcing() -> None:

@@ -29,7 +29,7 @@ def test_loss_and_gradients_are_those_of_torch(
 ) -> None:
     monkeypatch.setattr(module, "IN_CACHE", logits_at_a_time)
     output, features, targets = batch()
-    total, smoothed, count = output_loss(output, features, targets, smoothing)
+    total, count, smoothed, _ = output_loss(output, features, targets, smoothing)
     theirs = of_torch(output, features, targets, smoothing)
     torch.testing.assert_close(smoothed, theirs)
     torch.testing.assert_close(total, of_torch(output, features, targets, 0.0))
@@ -44,7 +44,7 @@ def test_loss_and_gradients_are_those_of_torch(
 def test_tied_weights_get_both_gradients() -> None:
     output, _, targets = batch()
     tokens = targets.clamp(min=0)
-    _, smoothed, _ = output_loss(output, F.embedding(tokens, output.weight), targets)
+    smoothed = output_loss(output, F.embedding(tokens, output.weight), targets).minimised
     ours = torch.autograd.grad(smoothed, output.weight)
     theirs = torch.autograd.grad(of_torch(output, F.embedding(tokens, output.weight), targets, 0.0), output.weight)
     torch.testing.assert_close(ours, theirs)
@@ -54,7 +54,7 @@ def test_lower_precision_is_close_and_its_gradients_come_in_the_weights_own() ->
     output, features, targets = batch()
     output, low = output.float(), features.float().detach().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        _, smoothed, _ = output_loss(output, low, targets)
+        smoothed = output_loss(output, low, targets).minimised
     smoothed.backward()
     assert output.weight.grad is not None and output.weight.grad.dtype == torch.float32
     (expected,) = torch.autograd.grad(of_torch(output, low, targets, 0.0), output.weight)
@@ -64,5 +64,5 @@ def test_lower_precision_is_close_and_its_gradients_come_in_the_weights_own() ->
 def test_without_gradients_nothing_is_kept() -> None:
     output, features, targets = batch()
     with torch.no_grad():
-        _, smoothed, _ = output_loss(output, features, targets)
+        smoothed = output_loss(output, features, targets).minimised
     assert not smoothed.requires_grad

@@ -51,11 +51,21 @@ class PrefixModel(nn.Module):
     def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """Source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary); the gradient
         through the state is cut every `chunk` target steps."""
-        state, logits = self.start(source, source_lengths), list[Tensor]()
+        logits: Tensor = self.output(self.features(source, source_lengths, tokens, chunk))
+        return logits
+
+    @property
+    def output(self) -> nn.Linear:
+        """The output layer."""
+        return self.language_model.output
+
+    def features(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """What the output layer takes at each target step, (batch, time, width)."""
+        state, parts = self.start(source, source_lengths), list[Tensor]()
         for part in tokens.split(chunk or tokens.shape[1], dim=1):
-            found, state = self.language_model(part, detach(state) if logits else state)
-            logits.append(found)
-        return torch.cat(logits, dim=1)
+            found, state = self.language_model.outputs(part, detach(state) if parts else state)
+            parts.append(self.language_model.dropout(found))
+        return torch.cat(parts, dim=1)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> StackState:
         """The state once the prefix is read."""
@@ -72,8 +82,14 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""
+        logits: Tensor = self.output(self.features(source, source_lengths, tokens, chunk))
+        return logits
+
+    def features(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
+        """What the output layer takes at each target step, (batch, time, width)."""
         outputs = self.decoder.in_chunks(tokens, self.start(source, source_lengths), chunk)
-        return self._logits(outputs)
+        features: Tensor = self.dropout(outputs)
+        return features
 
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
         """The decoder's state once the source is read."""
@@ -82,8 +98,4 @@ class EncoderDecoder(nn.Module):
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """(batch, time) and a state -> logits (batch, time, vocabulary) and the next state."""
         outputs, state = self.decoder(tokens, state)
-        return self._logits(outputs), state
-
-    def _logits(self, outputs: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dropout(outputs))
-        return logits
+        return self.output(self.dropout(outputs)), state

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from throughtime import config
 from throughtime.nn.products import multiplication
 
 Precision = Literal["float32", "bf16", "int8"]
@@ -43,12 +44,26 @@ def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     return multiplied
 
 
+def chosen(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """The precision of `precision=`; `auto` is the quickest that the device has.
+
+    Raises:
+        Mistake: the device has no products of the precision.
+    """
+    if asked == "auto":
+        return next(known for known in ("int8", "bf16", "float32") if why_not(known, device) is None)
+    if reason := why_not(asked, device):
+        raise config.wrong("precision", asked, f"auto or float32, as {reason}")
+    return asked
+
+
 def why_not(precision: Precision, device: torch.device) -> str | None:
     """Why products of a precision cannot be had on a device, or None where they can."""
-    if precision == "int8" and device.type != "cpu":
-        return "int8 products are for processors"
-    if precision == "int8" and not torch.cpu._is_vnni_supported():
-        return "this processor has no int8 products (VNNI)"
-    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "this processor has no bf16 products"
+    on_cpu, on_gpu = device.type == "cpu", device.type == "cuda"
+    if precision == "int8" and not (on_cpu and torch.cpu._is_vnni_supported()):
+        return "int8 needs a processor with VNNI"
+    if precision == "bf16" and not (
+        (on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()) or (on_gpu and torch.cuda.is_bf16_supported())
+    ):
+        return "bf16 needs a GPU or a processor that has it"
     return None

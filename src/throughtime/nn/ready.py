@@ -9,8 +9,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.cells import Cell
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells import Cell, Lstm
+from throughtime.nn.cells.base import CellState, StageFunction
 from throughtime.nn.decoder import Decoder
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
@@ -92,6 +92,18 @@ class ReadyLayer(nn.Module):
         gates, carried, vectors = self.project(inputs[:, 0]), dict(state[0]), cell.vector_values()
         for stage, multiplied in zip(cell.stages(), self._products, strict=True):
             operand = None if multiplied is None or stage.operand is None else multiplied(carried[stage.operand])
-            carried |= stage.function(gates, operand, carried, *vectors)
+            function: StageFunction = lstm_step if stage.function is Lstm.step else stage.function
+            carried |= function(gates, operand, carried, *vectors)
         fresh = {name: carried[name] for name in cell.states}
         return fresh[cell.states[0]][:, None], (fresh,)
+
+
+def lstm_step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
+    """`Lstm.step` in half its time on a processor, whose sigmoid is several times as fast as its tanh: one sigmoid for all
+    gates, and tanh(x) = 2 sigmoid(2 x) - 1."""
+    gates = input_gates + recurrent_gates
+    i, f, g, o = gates.chunk(4, dim=-1)
+    g.mul_(2)
+    gates.sigmoid_()
+    c = (f * state["c"] - i).addcmul_(i, g, value=2)
+    return {"h": (2 * c).sigmoid_().mul_(2).sub_(1).mul_(o), "c": c}

@@ -32,7 +32,7 @@ __all__ = [
     "stepper_of",
 ]
 
-NOTHING = Demands()
+NO_DEMANDS = Demands()
 
 
 def as_numbers(tokens: Sequence[int]) -> str:
@@ -45,25 +45,26 @@ def search(
     stepper: Stepper,
     batch: Batch,
     random: torch.Generator,
-    demands: Demands = NOTHING,
+    demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
 ) -> list[list[Hypothesis]]:
-    """The search of `search=`: for each row its hypotheses, best first.
+    """The search of `search=`: for each row its hypotheses, best first, and an empty one where nothing can be found.
 
     `random`, on the CPU, is drawn from by searches that sample; `write` makes the text of tokens for those that compare.
     """
     match choice:
         case config.Greedy():
-            return greedy(stepper, batch, choice, demands)
+            found = greedy(stepper, batch, choice, demands)
         case config.MinimumBayesRisk():
-            rows = sample(stepper, batch, choice, demands, random)
-            return [minimum_bayes_risk(row, choice.utility, write)[: choice.n_best] for row in rows]
+            samples = sample(stepper, batch, choice, demands, random)
+            found = [minimum_bayes_risk(row, choice.utility, write)[: choice.n_best] for row in samples]
         case config.Sample():
-            return sample(stepper, batch, choice, demands, random)
+            found = sample(stepper, batch, choice, demands, random)
         case config.StochasticBeam():
-            return stochastic_beam_search(stepper, batch, choice, demands, random)
+            found = stochastic_beam_search(stepper, batch, choice, demands, random)
         case config.Beam():
-            return beam_search(stepper, batch, choice, demands)
+            found = beam_search(stepper, batch, choice, demands)
+    return [row or [Hypothesis([], 0.0, 0.0, 0, finished=False)] for row in found]
 
 
 def search_all(
@@ -72,7 +73,7 @@ def search_all(
     rows: Batch,
     random: torch.Generator,
     size: int,
-    demands: Demands = NOTHING,
+    demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
 ) -> list[list[Hypothesis]]:
     """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order."""

@@ -44,7 +44,7 @@ class _ModelStepper:
     @staticmethod
     def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
         found = torch.log_softmax(logits.float(), dim=-1)
-        found[..., PAD] = found[..., BOS] = -torch.inf
+        found[..., PAD : BOS + 1].fill_(-torch.inf)
         return Scores(found, attention)
 
 

@@ -94,7 +94,9 @@ def average(contents: Sequence[dict[str, Any]], setting: str) -> dict[str, Any]:
 def _origin(content: dict[str, Any]) -> dict[str, Any]:
     """What checkpoints that may be averaged share: weights are comparable only along one training."""
     ours = content["throughtime"]
-    shared = {group: ours["config"][group] for group in ("seed", "data", "tokenizer", "model", "cell", "context")}
+    shared = {
+        group: ours["config"][group] for group in ("seed", "data", "tokenizer", "model", "cell", "encoder", "context")
+    }
     shapes = {name: weight.shape for name, weight in content["state_dict"].items()}
     return {**shared, "tokenizers": ours["tokenizers"], "shapes": shapes}
 

@@ -1,13 +1,10 @@
-"""The token-weighted cross entropy."""
+"""Losses weighted by tokens, over one process or many."""
 
 from typing import NamedTuple
 
-import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
-from throughtime.data.batch import IGNORED
 from throughtime.train.ranks import together
 
 
@@ -19,25 +16,6 @@ class Losses(NamedTuple):
     targets: Tensor
     minimised: Tensor
     penalty: Tensor | float = 0.0
-
-
-def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross entropy in nats and the number of targets that count.
-
-    logits (batch, time, vocabulary), targets (batch, time).
-    """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum()
-
-
-def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Losses:
-    """The same, minimised with the share `smoothing` of each target spread over all tokens (Szegedy et al. 2016)."""
-    chances = F.log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-    counted = targets != IGNORED
-    total = F.nll_loss(chances.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    evenly = -chances.mean(dim=-1)[counted].sum()
-    return Losses(total, counted.sum(), (1 - smoothing) * total + smoothing * evenly)
 
 
 def of_all_ranks(count: Tensor) -> Tensor:

@@ -13,15 +13,14 @@ from torch.autograd.function import once_differentiable
 
 from throughtime.data.batch import IGNORED
 from throughtime.nn.products import column_sums, multiplication
+from throughtime.train.loss import Losses
 
 IN_CACHE, ON_GPU = 1 << 19, 1 << 26  # logits made at a time: few enough for a cache, or enough to fill a GPU
 
 
-def output_loss(
-    output: nn.Linear, features: Tensor, targets: Tensor, smoothing: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed cross entropy in nats, the same with the share `smoothing` of each target spread over all tokens (Szegedy et
-    al. 2016, section 7), and the number of targets that count; the second is the one to differentiate.
+def output_loss(output: nn.Linear, features: Tensor, targets: Tensor, smoothing: float = 0.0) -> Losses:
+    """The losses of a batch; what is minimised has the share `smoothing` of each target spread over all tokens (Szegedy et
+    al. 2016, section 7), and is the one to differentiate.
 
     `features` (batch, time, width) are what the `output` layer takes, `targets` are (batch, time).
     """
@@ -29,7 +28,7 @@ def output_loss(
     lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else output.weight.dtype
     flat = targets.flatten()
     total, smoothed = _OutputLoss.apply(features.flatten(0, 1).to(lower), output.weight, output.bias, flat, smoothing)
-    return total, smoothed, (flat != IGNORED).sum()
+    return Losses(total, (flat != IGNORED).sum(), smoothed)
 
 
 class _OutputLoss(torch.autograd.Function):

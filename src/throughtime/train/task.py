@@ -16,7 +16,8 @@ from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim
 from throughtime.train.accumulation import Accumulation
-from throughtime.train.loss import Losses, of_all_ranks, per_token, smoothed_loss
+from throughtime.train.loss import Losses, of_all_ranks, per_token
+from throughtime.train.output_loss import output_loss
 from throughtime.train.ranks import from_all_ranks
 from throughtime.train.through_time import read, read_checkpointed
 
@@ -240,5 +241,5 @@ class TranslationTask(Task):
     def losses(self, batch: PairBatch, split: str) -> Losses:
         tbptt = self._settings.tbptt
         chunk = tbptt.chunk if self.training and isinstance(tbptt, config.FixedChunks) else None
-        logits = self.model(batch.source, batch.source_lengths, batch.tokens, chunk)
-        return smoothed_loss(logits, batch.targets, self._settings.loss.label_smoothing)
+        features = self.model.features(batch.source, batch.source_lengths, batch.tokens, chunk)
+        return output_loss(self.model.output, features, batch.targets, self._settings.loss.label_smoothing)

@@ -38,8 +38,8 @@ def read(model: LanguageModel, chunk: TextChunk, state: StackState, dropout: con
         onward = state if end == chunk.onward else onward
     outputs = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, -chunk.targets.shape[1] :]
     dropped = model.dropout(outputs)
-    _, total, count = output_loss(model.output, dropped, chunk.targets)
-    return Reading(total, count, slowness(outputs, dropped, dropout), detach(onward))
+    losses = output_loss(model.output, dropped, chunk.targets)
+    return Reading(losses.minimised, losses.targets, slowness(outputs, dropped, dropout), detach(onward))
 
 
 def read_checkpointed(
@@ -80,12 +80,12 @@ class _Part(nn.Module):
     def forward(self, chunk: TextChunk, before: Tensor | None, *carried: Tensor) -> tuple[Tensor, ...]:
         outputs, state = self.model.outputs(chunk.tokens, with_leaves(self._state, carried), chunk.resets)
         dropped = self.model.dropout(outputs)
-        _, total, count = output_loss(self.model.output, dropped, chunk.targets)
+        losses = output_loss(self.model.output, dropped, chunk.targets)
         penalty = slowness(outputs, dropped, self._dropout, before, self._whole)
         kept = [outputs[:, -1:], *leaves(state)]
         return (
-            total,
-            count,
+            losses.minimised,
+            losses.targets,
             penalty,
             *(tensor.clone() for tensor in kept),
         )  # a view would keep the steps that it looks at

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -11,6 +11,7 @@ from throughtime.build import Decodable
 from throughtime.data.files import fingerprint
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
+from throughtime.nn.precision import chosen
 from throughtime.search import Ensemble, Fusion, Stepper, stepper_of
 from throughtime.train import checkpoint
 
@@ -64,12 +65,10 @@ def load(settings: config.DecodeConfig, named: Files, device: torch.device) -> L
     for (path, *_), member in zip(groups, members, strict=True):
         if _vocabularies(member) != _vocabularies(members[0]):
             raise config.wrong("checkpoint", path, f"one with the vocabulary of {named.models[0]}")
-    steppers = [stepper_of(member.model.to(device)) for member in members]
-    stepper = (
-        steppers[0]
-        if len(steppers) == 1
-        else Ensemble(steppers, "loglinear" if settings.combine == "loglinear" else "linear")
-    )
+    precision = chosen(settings.precision, device)
+    steppers = [stepper_of(member.model.to(device), precision) for member in members]
+    mean: Literal["linear", "loglinear"] = "loglinear" if settings.combine == "loglinear" else "linear"
+    stepper = steppers[0] if len(steppers) == 1 else Ensemble(steppers, mean)
     continues = isinstance(members[0].model, LanguageModel)
     reads, writes = (members[0].tokenizers[side] for side in (("text", "text") if continues else ("source", "target")))
     loaded = Loaded(stepper, reads, writes, continues)
@@ -87,5 +86,5 @@ def _fused(settings: config.DecodeConfig, path: Path, loaded: Loaded, device: to
         raise config.wrong("language_model", path, "null with the checkpoint of a language model")
     if not isinstance(beside.model, LanguageModel) or beside.tokenizers["text"].state() != loaded.writes.state():
         raise config.wrong("language_model", path, "a language model with the vocabulary of the translator's target")
-    stepper = Fusion(loaded.stepper, stepper_of(beside.model.to(device)), settings.language_model_weight)
-    return replace(loaded, stepper=stepper)
+    writer = stepper_of(beside.model.to(device), chosen(settings.precision, device))
+    return replace(loaded, stepper=Fusion(loaded.stepper, writer, settings.language_model_weight))
