@@ -54,6 +54,7 @@ def test_an_ensemble_of_one_is_that_one(scores: Callable[..., list[float]], tran
     alone = scores(f"{translator}")
     for combine in ("ensemble", "loglinear", "average"):
         assert scores(f"[{translator}]", f"combine={combine}") == pytest.approx(alone, abs=1e-5)
+    for combine in ("ensemble", "average"):  # loglinear leaves what pad and bos have to the others
         assert scores(f"[{translator},{translator}]", f"combine={combine}") == pytest.approx(alone, abs=1e-5)
 
 
