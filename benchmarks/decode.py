@@ -9,8 +9,6 @@ product, or the bytes that must be read over its rate of reading. Figures need a
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,15 +169,10 @@ def main() -> None:
     jobs: dict[str, Callable[[], list[str]]] = {"plain loop": lambda: plainly(found, lines, choice, chosen.batch)}
     for name, stepper in steppers.items():
         jobs[f"throughtime {name}"] = lambda stepper=stepper: ours(found, stepper, lines, choice, chosen.batch)
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    texts = {name: job() for name, job in jobs.items()}
+    texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
     work = {name: {"steps": counted.steps, "rows": counted.rows} for name, counted in steppers.items()}
-    for _ in range(chosen.rounds):
-        for name, job in jobs.items():
-            started = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - started)
-    rows = [_row(name, statistics.median(times), texts[name], references, found) for name, times in seconds.items()]
+    took = medians(jobs, chosen.rounds, warm_up=0)
+    rows = [_row(name, took[name] / 1000, texts[name], references, found) for name in jobs]
     measured = [part for precision in usable for part in parts(found, precision, chosen.batch, chosen.beam)]
     show("the parts of a step", measured, batch=chosen.batch, beam=chosen.beam)
     show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam, work=work, parts=measured)

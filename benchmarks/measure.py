@@ -14,10 +14,10 @@ from rich.table import Table
 WARM_UP = 2
 
 
-def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def medians(jobs: dict[str, Callable[[], Any]], repeats: int, warm_up: int = WARM_UP) -> dict[str, float]:
     """The median milliseconds of each job; they take turns, so that a disturbance meets them all."""
     for job in jobs.values():
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             job()
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):

@@ -41,6 +41,8 @@ def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str
     for split in ("val", "test"):
         shown = {name: value for name, value in facts.items() if name.startswith(f"{split}/")}
         _console.print("  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+    if facts["compile_seconds"]:
+        _console.print(f"compiled    {facts['compile_seconds']} s, kept on disk for the next run")
     checkpoint = _short(Path(facts["checkpoints"]["best"]))
     _console.print(f"checkpoint  {checkpoint}")
     _console.print(f"samples     {_short(record.folder / 'samples')}")

@@ -15,6 +15,7 @@ from throughtime import build, config
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import Prepared, prepare
+from throughtime.nn.engines import graphs
 from throughtime.run import launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint
@@ -130,6 +131,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
         "best_epoch": int(top["epoch"]),
         **fitted,
         "tokens_per_second": round(task.tokens_seen / progress.seconds, 1) if progress.seconds else None,
+        "compile_seconds": round(graphs.compile_time(), 1),
         "parameters": task.size,
         "checkpoints": {"best": chosen, "last": str(Path(last.dirpath) / "last.ckpt")},
         **{name: value for name, value in top.items() if name.startswith("val/")},
