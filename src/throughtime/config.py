@@ -940,7 +940,9 @@ class DecodeConfig:
 
     mode: Literal["search", "score"]
     checkpoint: str | list[str] | None
-    combine: Literal["average"] | None
+    combine: Literal["average", "ensemble", "loglinear"] | None
+    language_model: str | None
+    language_model_weight: Annotated[float, Range(at_least=0, at_most=10)]
     input: str | list[str]
     targets: str | None
     output: str

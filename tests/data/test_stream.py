@@ -142,7 +142,7 @@ def test_the_array_on_disk_is_the_text(tmp_path: Path) -> None:
 
 def test_empty_documents_begin_nowhere(tmp_path: Path) -> None:
     rows = [{"text": text} for text in ("", "ab", "", "c", "", "")] + [{"text": "d", "begins": False}]
-    found = tokenizer.fit(config.PlainTokenizer("byte"), ["abcd"])
+    found = tokenizer.fit(config.PlainTokenizer("byte", False, False), ["abcd"])
     write_stream(rows, found, tmp_path / "text.bin")
     assert open_documents(tmp_path / "text.bin").tolist() == [0, 2, 3]
 

@@ -41,7 +41,8 @@ TRAIN = {
     "tbptt=jitered": "; did you mean jittered?",
     "trainer.accumulate=0": "trainer.accumulate=0: allowed is a number of at least 1",
     "batch.documents=cut": "batch.documents=cut: allowed is carry or reset",
-    "data=tex": "data=tex: allowed is hf, number_words, pairs, stdlib_docs, text; did you mean text?",
+    "data=tex": "data=tex: allowed is hf, number_words, pairs, stdlib_docs, stdlib_functions, stdlib_summaries,"
+    " stdlib_topics, stories, text; did you mean text?",
     "model.depth=0": "model.depth=0: allowed is a number of at least 1",
     "model.depth=two": "model.depth=two: allowed is a whole number",
     "model.depth=1.5": "model.depth=1.5: allowed is a whole number",

@@ -99,10 +99,8 @@ def test_two_processes_share_the_pairs_of_each_step(program: Program, tmp_path: 
     steps, uneven = 0, False
     for _ in range(3):
         for batches in zip(*ranks, strict=True):
-            assert (
-                len({len(batch.rows) for batch in batches}) == 2 or steps
-            )  # tokens differ, or a mean of means would do
             losses, counts = zip(*(summed_loss(model, batch) for batch in batches), strict=True)
+            uneven |= counts[0] != counts[1]
             gradients = torch.autograd.grad(sum(losses) / sum(counts), list(model.parameters()))
             norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
             with torch.no_grad():

@@ -31,7 +31,7 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(*overrides: str) -> None:
     """A decoding job in this process."""
-    values = compose.composed("decode", ["search.max_length=8", *overrides])
+    values = compose.composed("decode", ["search.max_length=8", "precision=float32", *overrides])
     decoding.decode(config.check(values, config.DecodeConfig))
 
 

@@ -29,7 +29,7 @@ def answers(translator: Path, tmp_path: Path) -> Callable[..., list[dict]]:
 def test_the_numbers_are_the_models(answers: Callable[..., list[dict]], translator: Path) -> None:
     model = build.from_checkpoints([translator / "checkpoints" / "best.ckpt"])
     seen: list[torch.Tensor] = []
-    model.model.decoder.attention.register_forward_hook(lambda module, given, found: seen.append(found[1]))
+    model.model.decoder.attention.register_forward_hook(lambda module, given, found: seen.append(found[2]))
     for row in answers("attention=text"):
         for hypothesis in row["hypotheses"] if row["source"] else []:
             ids = model.tokenizers["source"].encode(row["source"])

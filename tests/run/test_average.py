@@ -37,5 +37,7 @@ def test_the_mean_decodes_like_a_checkpoint_that_holds_it(checkpoints: Path, tmp
 
 
 def test_several_checkpoints_need_a_word_on_what_to_do(checkpoints: Path, tmp_path: Path) -> None:
-    with pytest.raises(config.Mistake, match="combine=null: allowed is average with the 3 files of checkpoint="):
+    with pytest.raises(
+        config.Mistake, match="combine=null: allowed is average, ensemble or loglinear with the 3 files of checkpoint="
+    ):
         decoded(tmp_path, str(checkpoints))

@@ -17,7 +17,7 @@ from throughtime import config
 from throughtime.run.decode.output import ResumableFile
 
 LINES = "".join(f"number {number}\n" for number in range(14))
-SAMPLING = ["search=sample", "search.samples=2", "batch=2", "read_ahead=4"]
+SAMPLING = ["search=sample", "search.samples=2", "batch=2", "read_ahead=4", "precision=float32"]
 
 
 @pytest.fixture

@@ -120,5 +120,5 @@ def test_other_numbers_of_targets_are_refused(translator: Path, tmp_path: Path) 
     (tmp_path / "in.txt").write_text("one\ntwo\n")
     for count in (1, 3):
         (tmp_path / "targets.txt").write_text("un\n" * count)
-        with pytest.raises(config.Mistake, match="targets.txt: allowed is a file with as many lines as the input"):
+        with pytest.raises(config.Mistake, match="targets.txt: allowed is a file of 2 lines like the input"):
             job(f"checkpoint={translator}", "mode=score", f"input={tmp_path}/in.txt", f"targets={tmp_path}/targets.txt")

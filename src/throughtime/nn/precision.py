@@ -59,7 +59,7 @@ def chosen(asked: Precision | Literal["auto"], device: torch.device) -> Precisio
 
 def why_not(precision: Precision, device: torch.device) -> str | None:
     """Why products of a precision cannot be had on a device, or None where they can."""
-    on_cpu, on_gpu = device.type == "cpu", device.type == "cuda"
+    on_cpu, on_gpu = device.type == "cpu" and torch.backends.mkldnn.is_available(), device.type == "cuda"
     if precision == "int8" and not (on_cpu and torch.cpu._is_vnni_supported()):
         return "int8 needs a processor with VNNI"
     if precision == "bf16" and not (

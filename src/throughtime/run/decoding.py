@@ -1,7 +1,7 @@
 """A decoding job: lines in, answers out, block by block, with nothing but a checkpoint."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,30 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from throughtime import config
-from throughtime.data.files import fingerprint
 from throughtime.run.decode.answers import Answer, Tally, Untold
 from throughtime.run.decode.conversation import Typewriter, is_typed, shows_tokens, typed
+from throughtime.run.decode.loading import files
 from throughtime.run.decode.output import Output, ResumableFile, marks_of
 from throughtime.run.decode.reading import Block, blocks_by_now, is_live, opened, whole_blocks, with_targets
 from throughtime.run.decode.scorer import Total
 from throughtime.run.decode.scores import References
 from throughtime.run.decode.sources import Source, sources
 from throughtime.run.decode.workers import Submit, in_order, workers
-from throughtime.train import checkpoint
 
 REMARKS = 10  # lines remarked on before the others are only counted
 PLACES = (
-    "checkpoint",
-    "input",
-    "output",
-    "references",
-    "baseline",
-    "bootstrap",
-    "resume",
-    "devices",
-    "allow_code",
-    "outputs",
-)
+    "checkpoint", "language_model", "input", "output", "references", "baseline", "bootstrap",
+    "resume", "devices", "allow_code", "outputs",
+)  # fmt: skip  # settings that a resumed job may change
 
 
 def decode(settings: config.DecodeConfig) -> None:
@@ -43,13 +34,15 @@ def decode(settings: config.DecodeConfig) -> None:
     Raises:
         Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
     """
-    paths = _checkpoints(settings)
+    named = files(settings)
     found = sources(settings)
-    total = _lines_of(found)
-    tally, typewriter = _tally(settings, total, paths[-1]), Typewriter()
+    total = _lines_of([source.path for source in found])
+    if total is not None and found[0].targets is not None and _lines_of([found[0].targets]) != total:
+        raise config.wrong("targets", found[0].targets, f"a file of {total} lines like the input")
+    tally, typewriter = _tally(settings, total, named.models[-1]), Typewriter()
     show = typewriter.show if shows_tokens(settings, found) else None
-    with workers(settings, paths, show) as submit, _bar(total) as advance:
-        job = Job(settings, " ".join(map(fingerprint, paths)), submit, advance, tally, typewriter)
+    with workers(settings, named, show) as submit, _bar(total) as advance:
+        job = Job(settings, named.identity(), submit, advance, tally, typewriter)
         for source in found:
             job.run(source)
     job.remarks.close()
@@ -63,15 +56,6 @@ def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tall
     if settings.mode == "score":
         return Total()
     return Untold() if settings.references is None else References.of(settings, total, path)
-
-
-def _checkpoints(settings: config.DecodeConfig) -> list[Path]:
-    """The files of `checkpoint=`; several only where it is said what to make of them."""
-    names = settings.checkpoint if isinstance(settings.checkpoint, list) else [settings.checkpoint or ""]
-    paths = [path for name in names for path in checkpoint.find_all(name, settings.outputs, "checkpoint")]
-    if len(paths) > 1 and settings.combine is None:
-        raise config.wrong("combine", None, f"average with the {len(paths)} files of checkpoint=")
-    return paths
 
 
 class Remarks:
@@ -95,10 +79,10 @@ class Remarks:
 
 @dataclass
 class Job:
-    """What all sources of a job share; `identity` is the checkpoint's."""
+    """What all sources of a job share; `identity` tells its checkpoints from others."""
 
     settings: config.DecodeConfig
-    identity: str
+    identity: list[str]
     submit: Submit
     advance: Callable[[int], None]
     tally: Tally
@@ -141,13 +125,13 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _lines_of(found: list[Source]) -> int | None:
-    """How many lines the input has; None where it is a stream."""
+def _lines_of(paths: Sequence[Path | None]) -> int | None:
+    """How many lines the files have together; None where one is a stream."""
     total = 0
-    for source in found:
-        if source.path is None:
+    for path in paths:
+        if path is None:
             return None
-        with source.path.open("rb") as file:
+        with path.open("rb") as file:
             total += sum(1 for _ in file)
     return total
 

@@ -1,15 +1,46 @@
-"""Checkpoints -> what answers lines with them."""
+"""Checkpoints -> what answers lines with them: one model, the mean of several, an ensemble, a language model beside it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 
 from throughtime import build, config
+from throughtime.build import Decodable
+from throughtime.data.files import fingerprint
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import chosen
-from throughtime.search import Stepper, stepper_of
+from throughtime.search import Ensemble, Fusion, Stepper, stepper_of
+from throughtime.train import checkpoint
+
+
+class Files(NamedTuple):
+    """The checkpoints of a job: those of `checkpoint=`, and that of `language_model=`."""
+
+    models: list[Path]
+    language_model: Path | None
+
+    def identity(self) -> list[str]:
+        """What tells them from others, wherever they lie."""
+        return [fingerprint(path) for path in (*self.models, self.language_model) if path is not None]
+
+
+def files(settings: config.DecodeConfig) -> Files:
+    """The files that the settings name; several of `checkpoint=` only where it is said what to make of them.
+
+    Raises:
+        Mistake: there are none, or too many.
+    """
+    names = settings.checkpoint if isinstance(settings.checkpoint, list) else [settings.checkpoint or ""]
+    models = [path for name in names for path in checkpoint.find_all(name, settings.outputs, "checkpoint")]
+    if len(models) > 1 and settings.combine is None:
+        raise config.wrong(
+            "combine", None, f"average, ensemble or loglinear with the {len(models)} files of checkpoint="
+        )
+    beside = settings.language_model
+    return Files(models, None if beside is None else checkpoint.find(beside, settings.outputs, "language_model"))
 
 
 @dataclass(frozen=True)
@@ -23,10 +54,37 @@ class Loaded:
     continues: bool
 
 
-def load(settings: config.DecodeConfig, paths: list[Path], device: torch.device) -> Loaded:
-    """The model of a checkpoint, or of several, on a device."""
-    found = build.from_checkpoints(paths, settings.allow_code)
-    continues = isinstance(found.model, LanguageModel)
-    reads, writes = ("text", "text") if continues else ("source", "target")
-    stepper = stepper_of(found.model.to(device), chosen(settings.precision, device))
-    return Loaded(stepper, found.tokenizers[reads], found.tokenizers[writes], continues)
+def load(settings: config.DecodeConfig, named: Files, device: torch.device) -> Loaded:
+    """All models of a job as one, on a device.
+
+    Raises:
+        Mistake: a checkpoint that cannot be used, or has another vocabulary than the first.
+    """
+    groups = [named.models] if settings.combine in (None, "average") else [[path] for path in named.models]
+    members = [build.from_checkpoints(group, settings.allow_code) for group in groups]
+    for (path, *_), member in zip(groups, members, strict=True):
+        if _vocabularies(member) != _vocabularies(members[0]):
+            raise config.wrong("checkpoint", path, f"one with the vocabulary of {named.models[0]}")
+    precision = chosen(settings.precision, device)
+    steppers = [stepper_of(member.model.to(device), precision) for member in members]
+    mean: Literal["linear", "loglinear"] = "loglinear" if settings.combine == "loglinear" else "linear"
+    stepper = steppers[0] if len(steppers) == 1 else Ensemble(steppers, mean)
+    continues = isinstance(members[0].model, LanguageModel)
+    reads, writes = (members[0].tokenizers[side] for side in (("text", "text") if continues else ("source", "target")))
+    loaded = Loaded(stepper, reads, writes, continues)
+    return loaded if named.language_model is None else _fused(settings, named.language_model, loaded, device)
+
+
+def _vocabularies(member: Decodable) -> dict[str, object]:
+    return {side: tokenizer.state() for side, tokenizer in member.tokenizers.items()}
+
+
+def _fused(settings: config.DecodeConfig, path: Path, loaded: Loaded, device: torch.device) -> Loaded:
+    """With the language model of `language_model=` beside."""
+    beside = build.from_checkpoints([path], settings.allow_code)
+    if loaded.continues:
+        raise config.wrong("language_model", path, "null with the checkpoint of a language model")
+    if not isinstance(beside.model, LanguageModel) or beside.tokenizers["text"].state() != loaded.writes.state():
+        raise config.wrong("language_model", path, "a language model with the vocabulary of the translator's target")
+    writer = stepper_of(beside.model.to(device), chosen(settings.precision, device))
+    return replace(loaded, stepper=Fusion(loaded.stepper, writer, settings.language_model_weight))

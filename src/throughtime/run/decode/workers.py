@@ -11,7 +11,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -19,7 +18,7 @@ from throughtime import build, config
 from throughtime.run.decode.answers import Answer
 from throughtime.run.decode.conversation import Watched
 from throughtime.run.decode.decoder import Decoder
-from throughtime.run.decode.loading import load
+from throughtime.run.decode.loading import Files, load
 from throughtime.run.decode.reading import Block, packed
 from throughtime.run.decode.scorer import Scorer
 from throughtime.run.decode.sources import Source
@@ -31,7 +30,7 @@ Submit = Callable[[Source, Block], "Future[list[Answer]]"]
 
 
 @contextmanager
-def workers(settings: config.DecodeConfig, paths: list[Path], show: Show | None) -> Iterator[Submit]:
+def workers(settings: config.DecodeConfig, named: Files, show: Show | None) -> Iterator[Submit]:
     """Takes batches and promises their answers; `show` is called with each as far as it is, by one process only.
 
     Raises:
@@ -41,13 +40,13 @@ def workers(settings: config.DecodeConfig, paths: list[Path], show: Show | None)
     if device.type != "cpu":
         build.refuse_absent("gpu" if device.type == "cuda" else device.type, settings.devices, "accelerator")
     if settings.devices == 1:
-        yield _at_once(_answering(settings, paths, device, show))
+        yield _at_once(_answering(settings, named, device, show))
         return
     context = multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
     for number in range(settings.devices):
         numbers.put(number)
-    pool = ProcessPoolExecutor(settings.devices, context, _begin, (settings, paths, device.type, numbers))
+    pool = ProcessPoolExecutor(settings.devices, context, _begin, (settings, named, device.type, numbers))
     try:
         yield lambda source, batch: pool.submit(_answer, source, batch)
     except BrokenProcessPool as error:
@@ -58,10 +57,10 @@ def workers(settings: config.DecodeConfig, paths: list[Path], show: Show | None)
 
 
 def _answering(
-    settings: config.DecodeConfig, paths: list[Path], device: torch.device, show: Show | None = None
+    settings: config.DecodeConfig, named: Files, device: torch.device, show: Show | None = None
 ) -> Decoder | Scorer:
     """What answers in this process."""
-    loaded = load(settings, paths, device)
+    loaded = load(settings, named, device)
     if show is not None:
         loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes, show))
     return Scorer(settings, loaded) if settings.mode == "score" else Decoder(settings, loaded)
@@ -81,9 +80,7 @@ def _at_once(answering: Decoder | Scorer) -> Submit:
 _mine: list[Callable[[], Decoder | Scorer]] = []
 
 
-def _begin(
-    settings: config.DecodeConfig, paths: list[Path], kind: str, numbers: "multiprocessing.SimpleQueue[int]"
-) -> None:
+def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
     """What a process of the pool starts with; it ends when the main one does, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees it, and ends this one
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
@@ -91,7 +88,7 @@ def _begin(
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
-    _mine.append(functools.cache(lambda: _answering(settings, paths, device)))
+    _mine.append(functools.cache(lambda: _answering(settings, named, device)))
 
 
 def _end_with_the_main_process() -> None:
