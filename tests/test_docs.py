@@ -80,7 +80,9 @@ def test_command_runs(
         )
         return
     few = FEW_NUMBERS if not any(text.startswith(("data=", "experiment=")) for text in overrides) else []
-    values = compose.composed("train", [*overrides, *TINY, *few, "trainer.steps=2", "trainer.epochs=1"])
+    values = compose.composed(
+        "train", [*overrides, *TINY, *few, "model.tied=false", "trainer.steps=2", "trainer.epochs=1"]
+    )
     training.run(values, tmp_path / "run", overrides)
     assert "decode" in capsys.readouterr().out
 
