@@ -426,33 +426,35 @@ class SummaryContext:
 
 
 @dataclass(frozen=True)
-class AttentionContext:
+class Attentive:
     """Attention by the state `after` a step (Luong et al. 2015) or `before` it (Bahdanau et al. 2015)."""
 
-    name: Literal["dot", "general", "additive"]
     query: Literal["after", "before"]
     input_feeding: bool
 
 
 @dataclass(frozen=True)
-class LocationContext:
+class AttentionContext(Attentive):
+    """Scores with nothing else to set."""
+
+    name: Literal["dot", "general", "additive"]
+
+
+@dataclass(frozen=True)
+class LocationContext(Attentive):
     """Additive attention that sees where it has looked, by `channels` filters over `window` source steps."""
 
     name: Literal["location"]
     channels: Count
     window: Count
-    query: Literal["after", "before"]
-    input_feeding: bool
 
 
 @dataclass(frozen=True)
-class MultiheadContext:
+class MultiheadContext(Attentive):
     """Scaled dot products in `heads` parts."""
 
     name: Literal["multihead"]
     heads: Count
-    query: Literal["after", "before"]
-    input_feeding: bool
 
 
 Context = SummaryContext | AttentionContext | LocationContext | MultiheadContext

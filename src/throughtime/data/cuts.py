@@ -17,7 +17,7 @@ BASE, SPREAD, SHORTEST = (
     0.95,
     5,
     5,
-)  # Merity et al. 2017, section 5: how often the base is whole; sigma; the least length
+)  # how often the base is whole; sigma; the least length (Merity et al. 2017, section 5)
 
 
 class Cuts(NamedTuple):
