@@ -13,11 +13,8 @@ import numpy as np
 
 from throughtime import config
 
-BASE, SPREAD, SHORTEST = (
-    0.95,
-    5,
-    5,
-)  # how often the base is whole; sigma; the least length (Merity et al. 2017, section 5)
+# How often the base is whole, the spread of the lengths, the least of them (Merity et al. 2017, section 5).
+BASE, SPREAD, SHORTEST = 0.95, 5, 5
 
 
 class Cuts(NamedTuple):
