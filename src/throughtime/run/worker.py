@@ -1,5 +1,6 @@
 """One process of a run that has several; `launch.processes` starts it."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,3 +32,6 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     folder, sys.argv[0] = sys.argv[1:]  # the program that the user started is what the report names
     main(Path(folder))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads that torch leaves running may abort a process that is done, at Python's own end
