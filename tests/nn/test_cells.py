@@ -1,5 +1,7 @@
 """Contract 1: every cell equals torch's, its equations, and itself by every engine, in chunks and step by step."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -14,6 +16,7 @@ from throughtime.nn import recurrence
 from throughtime.nn.cells import CELLS, Cell, Gru, Lstm, ReluRnn, Start, TanhRnn, cell_class
 from throughtime.nn.cells.lstm import ProjectedLstm
 from throughtime.nn.engines import graphs
+from throughtime.nn.engines.fused import Run
 from throughtime.nn.engines.native import KERNELS
 from throughtime.nn.stack import Stack
 from throughtime.nn.state import State, detach
@@ -207,6 +210,22 @@ def test_compiled_kernels_equal_the_loop(name: str) -> None:
 
 
 # how the weights begin -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([7, 3, 5])], ids=["full", "padded"])
+def test_a_run_goes_with_its_outputs(lengths: Tensor | None) -> None:
+    forward = partial(recurrence.run, Lstm(I, H), torch.randn(B, T, I), lengths=lengths, engine="fused")
+    forward()  # here the kernels are traced, which leaves cycles
+    gc.collect()
+    gc.disable()
+    try:
+        outputs, _ = forward()
+        outputs.sum().backward()
+        (run,) = [weakref.ref(thing) for thing in gc.get_objects() if type(thing) is Run]
+        del outputs, _
+        assert run() is None
+    finally:
+        gc.enable()
 
 
 def test_initial_biases_open_the_forget_gate() -> None:

@@ -111,9 +111,13 @@ class Run:
                 if self._learning:
                     saved.append(further)
         final = [self._stacks[f"{name}@0"][-1].clone() for name in self._kernels.states]
+        return self._outputs(), *final
+
+    def _outputs(self) -> Tensor:
+        """A tensor of its own: autograd ties it to this run, which would never go if it held that tensor, too."""
         if self._kernels.setting.masked:
-            return self._stacks[f"output@{len(self._stages)}"], *final
-        return self._stacks[f"{self._kernels.output}@0"][1:], *final
+            return self._stacks[f"output@{len(self._stages)}"].detach()
+        return self._stacks[f"{self._kernels.output}@0"][1:]
 
     def _lay_out(self) -> None:
         """Rows for everything that a step takes or writes."""
