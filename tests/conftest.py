@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from throughtime import compose, config
 
@@ -33,6 +34,15 @@ os.environ["WANDB_MODE"] = "offline"
 def settings(*overrides: str) -> config.TrainConfig:
     """The checked training settings under the overrides."""
     return config.check(compose.composed("train", list(overrides)), config.TrainConfig)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Numbers in float64, from a fixed seed."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
 from throughtime.callbacks.interruption import Interruption
@@ -27,6 +28,21 @@ def same(one: Path, other: Path) -> None:
     for name in ours:
         if name.startswith(("val/", "test/")) or name == "train_tokens":
             assert ours[name] == theirs[name]
+
+
+def stopped_where(here: Callable[[Trainer], bool], train: Callable[..., Path], *overrides: str, folder: str) -> None:
+    """A run that gets a signal behind a batch."""
+    ended = Interruption.on_train_batch_end
+
+    def signalled(self: Interruption, trainer: Trainer, *rest: Any) -> None:
+        if here(trainer):
+            signal.raise_signal(signal.SIGTERM)
+        ended(self, trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Interruption, "on_train_batch_end", signalled)
+        with pytest.raises(SystemExit):
+            train(*overrides, folder=folder)
 
 
 @pytest.mark.parametrize("dropout", ["none", "zaremba"])
@@ -54,25 +70,13 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_way_through_time_in_the_middle_of_an_epoch(
-    train: Callable[..., Path], story: Path, option: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_way_through_time_in_the_middle_of_an_epoch(train: Callable[..., Path], story: Path, option: str) -> None:
     """Stopped between two batches, be it of one accumulated step."""
     (story.parent / "tale.txt").write_text("a dog and a cat.\n" * 30)
     settings = ["data=text", f"data.path={story}", "dropout=zaremba", "trainer.epochs=2"]
     common = [*settings, *(setting.format(story.parent) for setting in OPTIONS[option])]
     whole = train(*common, folder="whole")
-    ended = Interruption.on_train_batch_end
-
-    def signalled(self: Interruption, trainer: Any, *rest: Any) -> None:
-        if trainer.fit_loop.total_batch_idx == 7:
-            signal.raise_signal(signal.SIGTERM)
-        ended(self, trainer, *rest)
-
-    monkeypatch.setattr(Interruption, "on_train_batch_end", signalled)
-    with pytest.raises(SystemExit):
-        train(*common, folder="first")
-    monkeypatch.undo()
+    stopped_where(lambda trainer: trainer.fit_loop.total_batch_idx == 7, train, *common, folder="first")
     same(whole, train(*common, f"resume={whole.parent}/first", folder="resumed"))
 
 
@@ -110,20 +114,8 @@ def test_a_signal_saves_where_the_run_stands(tmp_path: Path, story: Path, number
     assert torch.load(tmp_path / "first" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
 
 
-def test_a_stopped_run_goes_on_as_if_never_stopped(
-    train: Callable[..., Path], story: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_as_if_never_stopped(train: Callable[..., Path], story: Path) -> None:
     common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "dropout=zaremba", "trainer.epochs=2"]
     whole = train(*common, folder="whole")
-    ended = Interruption.on_train_batch_end
-
-    def signalled(self: Interruption, trainer: Any, *rest: Any) -> None:
-        if trainer.global_step == 13:
-            signal.raise_signal(signal.SIGTERM)
-        ended(self, trainer, *rest)
-
-    monkeypatch.setattr(Interruption, "on_train_batch_end", signalled)
-    with pytest.raises(SystemExit):
-        train(*common, folder="first")
-    monkeypatch.undo()
+    stopped_where(lambda trainer: trainer.global_step == 13, train, *common, folder="first")
     same(whole, train(*common, f"resume={whole.parent}/first", folder="resumed"))

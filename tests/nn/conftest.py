@@ -1,6 +1,5 @@
 """Models are compared in float64, from a fixed seed; kernels are traced and derived, but only compiled where a test asks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +12,7 @@ _ALIKE: dict[object, Cell] = {}
 
 
 @pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture(autouse=True)
-def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, double: None) -> None:
     """Runs the fused engine's graphs node by node, which takes no compiler and no seconds; not in tests marked `compiled`.
     Cells of a kind and of the same shapes are traced once for all."""
     if "compiled" not in request.keywords:

@@ -8,6 +8,7 @@ from tests.conftest import FEW_NUMBERS, STORY, TINY
 
 from throughtime import compose, config
 from throughtime.run import decoding, training
+from throughtime.run.decode.output import ResumableFile
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,21 @@ def job(*overrides: str) -> None:
     """A decoding job in this process."""
     values = compose.composed("decode", ["search.max_length=8", "precision=float32", *overrides])
     decoding.decode(config.check(values, config.DecodeConfig))
+
+
+def interrupted(*overrides: str) -> None:
+    """A job that is stopped while it writes its third block of four lines."""
+    add = ResumableFile.add
+
+    def adding(file: ResumableFile, block: list, written: str) -> None:
+        if block[0].place > 8:
+            raise KeyboardInterrupt
+        add(file, block, written)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ResumableFile, "add", adding)
+        with pytest.raises(KeyboardInterrupt):
+            job(*overrides)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT
-from tests.run.conftest import job
+from tests.run.conftest import interrupted, job
 
 from throughtime import config
 from throughtime.run.decode.output import ResumableFile
@@ -90,21 +90,11 @@ def test_killed_at_random(translator: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stopped(translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def stopped(translator: Path, tmp_path: Path) -> Callable[..., None]:
     """Starts a job that stops behind its second block; what it returns resumes it."""
     (tmp_path / "in.txt").write_text(LINES)
     common = [f"checkpoint={translator}", f"input={tmp_path}/in.txt", f"output={tmp_path}/out.txt", *SAMPLING]
-    add = ResumableFile.add
-
-    def adding(file: ResumableFile, block: list, written: str) -> None:
-        if block[0].place > 8:
-            raise KeyboardInterrupt
-        add(file, block, written)
-
-    monkeypatch.setattr(ResumableFile, "add", adding)
-    with pytest.raises(KeyboardInterrupt):
-        job(*common)
-    monkeypatch.undo()
+    interrupted(*common)
     return lambda *overrides: job(*common, "resume=true", *overrides)
 
 

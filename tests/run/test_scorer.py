@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.run.conftest import job
+from tests.run.conftest import interrupted, job
 
 from throughtime import build, config
 from throughtime.data.tokenizer import BOS, EOS
@@ -81,26 +81,14 @@ def test_perplexity_of_texts(language_model: Path, tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize("form", ["txt", "jsonl"])
 def test_a_resumed_total_counts_what_was(
-    form: str, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    form: str, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from throughtime.run.decode.output import ResumableFile
-
     (tmp_path / "in.tsv").write_text("".join(f"{number}\t{number + 1}\n" for number in range(10)))
     files = [f"input={tmp_path}/in.tsv", f"output={tmp_path}/out.{form}", "read_ahead=4"]
     capsys.readouterr()
     job(f"checkpoint={translator}", "mode=score", *files)
     whole, total = (tmp_path / f"out.{form}").read_bytes(), capsys.readouterr().err
-    add = ResumableFile.add
-
-    def adding(file: ResumableFile, block: list, written: str) -> None:
-        if block[0].place > 8:
-            raise KeyboardInterrupt
-        add(file, block, written)
-
-    monkeypatch.setattr(ResumableFile, "add", adding)
-    with pytest.raises(KeyboardInterrupt):
-        job(f"checkpoint={translator}", "mode=score", *files)
-    monkeypatch.undo()
+    interrupted(f"checkpoint={translator}", "mode=score", *files)
     capsys.readouterr()
     job(f"checkpoint={translator}", "mode=score", *files, "resume=true")
     assert (tmp_path / f"out.{form}").read_bytes() == whole

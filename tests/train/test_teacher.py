@@ -37,13 +37,9 @@ def test_words_go_unknown_at_their_rate_but_never_the_first() -> None:
 
 
 @pytest.mark.parametrize("form", ["context=initial_state", "context=general", "context.input_feeding=true"])
-def test_own_words_are_the_models(form: str) -> None:
+def test_own_words_are_the_models(form: str, double: None) -> None:
     """A model that always says 7 is fed 7 where its own word is asked for, and the target's elsewhere."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        model = build.model(settings("model.hidden=6", "model.embedding=5", form), {"source": 9, "target": 9})
-    finally:
-        torch.set_default_dtype(torch.float32)
+    model = build.model(settings("model.hidden=6", "model.embedding=5", form), {"source": 9, "target": 9})
     with torch.no_grad():
         model.output.bias[7] = 1000.0
     tokens, lengths = TOKENS[:3, :6], torch.tensor([6, 6, 6])

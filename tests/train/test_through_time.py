@@ -22,13 +22,7 @@ NONE = config.NoDropout("none")
 AWD = config.Awd("awd", 0.1, 0.2, 0.2, 0.3, 0.4, activation=2.0, temporal=1.0)
 CELLS = ["rnn", "lstm", "gru", "mingru", "slstm cell.heads=2"]
 
-
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def language_model(*overrides: str) -> LanguageModel:

@@ -1,5 +1,5 @@
 """Products with a weight, by the fastest kernel there is: oneDNN's on a CPU, where torch itself takes a slower one for
-float32. This file knows what torch calls it; no other does."""
+float32. What torch calls its kernels is known here, and of the quantised ones in `precision.py`."""
 
 from collections.abc import Callable
 from typing import Any

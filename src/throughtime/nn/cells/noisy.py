@@ -10,8 +10,8 @@ from throughtime.nn.cells.base import Cell, CellState, Matrices, Noise, Stage, S
 
 
 class NoisyCell(Cell):
-    """A cell around another that it disturbs. Its inputs carry `width_of_noise` columns behind the features, which reach
-    every step behind the gates, so that a step stays a pure function and every engine runs it alike."""
+    """A cell around another that it disturbs in training. Its inputs carry `width_of_noise` columns behind the
+    features, which reach every step behind the gates, so that a step stays a pure function and every engine runs it alike."""
 
     width_of_noise: int
 
@@ -25,6 +25,10 @@ class NoisyCell(Cell):
     def weight_input(self) -> nn.Parameter:  # type: ignore[override]
         """The inner cell's."""
         return self.inner.weight_input
+
+    @property
+    def active(self) -> Cell:
+        return self if self.training else self.inner
 
     @property
     def projected(self) -> int:
@@ -77,10 +81,6 @@ class VariationalCell(NoisyCell):
         super().__init__(inner)
         self.rate, self.width_of_noise = rate, inner.width
 
-    @property
-    def active(self) -> Cell:
-        return self if self.training else self.inner
-
     def draw(self, rows: int) -> Noise:
         ones = self.weight_input.new_ones(rows, self.width_of_noise)
         return super().draw(rows)._replace(mask=F.dropout(ones, self.rate))
@@ -125,6 +125,10 @@ class ZoneoutCell(NoisyCell):
         self._widths = [inner.sizes[name] for name in zoned]
         self.width_of_noise = sum(self._widths)
 
+    @property
+    def active(self) -> Cell:
+        return self
+
     def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
         shape = inputs.shape[:2]
         kept = [
@@ -165,10 +169,6 @@ class CandidateDropCell(NoisyCell):
     def __init__(self, inner: Cell, rate: float):
         super().__init__(inner)
         self.rate, self.width_of_noise = rate, inner.hidden
-
-    @property
-    def active(self) -> Cell:
-        return self if self.training else self.inner
 
     def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
         return torch.cat([inputs, F.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden), self.rate)], dim=-1)
