@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config", "whole", "memory"],
     ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
-    ["data.corpus", "data.batch", "data.cuts", "search.score", "train.ranks", "nn.products"],
+    ["data.corpus", "data.batch", "data.lexicon", "data.cuts", "search.score", "train.ranks", "nn.products"],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
     ["nn.engines.masks", "nn.engines.graphs"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
@@ -24,7 +24,7 @@ LAYERS = [
     ["nn.ready"],
     ["search.stepper"],
     ["search.combined", "search.extensions", "search.finished", "search.forced", "search.risk", "search.rules"],
-    ["search.diverse", "search.constrained"],
+    ["search.diverse", "search.constrained", "search.shortlist"],
     ["search.sample", "search.beam", "search.stochastic"],
     ["search"],
     [
@@ -53,7 +53,7 @@ LAYERS = [
     ["run.record"],
     ["run.launch", "run.sweep"],
     ["run.report"],
-    ["run.decode.sources"],
+    ["run.decode.sources", "run.decode.lexical"],
     ["run.decode.reading", "run.decode.loading"],
     ["run.decode.questions", "run.decode.answers", "run.decode.alignment"],
     ["run.decode.decoder", "run.decode.scorer", "run.decode.output", "run.decode.scores"],

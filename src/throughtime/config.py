@@ -937,6 +937,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class Shortlist:
+    """The `best` translations of each source word of a batch, learned from the lines of `source` and `target` (Jean et al.
+    2015), and words that are `frequent`; without files, all words."""
+
+    source: str | None
+    target: str | None
+    best: Count
+    frequent: Natural
+
+
+@dataclass(frozen=True)
 class DecodeConfig:
     """All of `python decode.py`."""
 
@@ -956,6 +967,7 @@ class DecodeConfig:
     bootstrap: Natural
     allow_code: str | None
     search: Search
+    shortlist: Shortlist
     batch: Count
     read_ahead: Count
     longest: Count
@@ -981,6 +993,8 @@ def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
         raise wrong("targets", config.targets, "null without mode=score")
     if config.mode == "score":
         _refuse_with_scores(config)
+    if (config.shortlist.source is None) != (config.shortlist.target is None):
+        raise wrong("shortlist.target", config.shortlist.target, "a text where shortlist.source is one, else null")
     if config.baseline is not None and config.references is None:
         raise wrong("baseline", config.baseline, "null without references=")
     if config.baseline is not None and config.bootstrap < 2:
@@ -992,6 +1006,8 @@ def _refuse_with_scores(config: DecodeConfig) -> None:
         raise wrong("references", config.references, "null with mode=score, which decodes nothing")
     if config.attention != "none":
         raise wrong("attention", config.attention, "none with mode=score")
+    if config.shortlist.source is not None:
+        raise wrong("shortlist.source", config.shortlist.source, "null with mode=score, which searches nothing")
 
 
 def widths(model: Model) -> list[int]:

@@ -56,7 +56,7 @@ def test_what_is_shown_token_by_token_is_the_answer(capfdbinary: pytest.CaptureF
         typewriter.show(so_far)
         pieces.append(capfdbinary.readouterr().out)
 
-    stepper = Watched(Spelling(tokenizer.encode(text)), tokenizer, show)
+    stepper = Watched(Spelling(tokenizer.encode(text)), tokenizer.decode, show)
     ((found,),) = search(greedy(), stepper, [[5]], torch.Generator())
     assert tokenizer.decode(found.tokens) == text
     typewriter.add([], text.replace("\n", "\\n") + "\n")

@@ -177,18 +177,19 @@ def _pairs_of(data: config.PairFiles, split: str) -> list[Pair] | None:
     prefix = "" if split == "train" else f"{split}_"
     table, source, target = (getattr(data, f"{prefix}{kind}path") for kind in ("", "source_", "target_"))
     if source is not None:
-        return _aligned(f"data.{prefix}", source, target)
+        return aligned(f"data.{prefix}source_path", source, f"data.{prefix}target_path", target)
     return None if table is None else _table(data, f"data.{prefix}path", table)
 
 
-def _aligned(prefix: str, source: str, target: str) -> list[Pair]:
-    sources, targets = read_lines(f"{prefix}source_path", source), read_lines(f"{prefix}target_path", target)
+def aligned(source_setting: str, source: str, target_setting: str, target: str) -> list[Pair]:
+    """The pairs of two files, line by line.
+
+    Raises:
+        Mistake: as `read_lines`, or one file is longer.
+    """
+    sources, targets = read_lines(source_setting, source), read_lines(target_setting, target)
     if len(sources) != len(targets):
-        raise config.wrong(
-            f"{prefix}target_path",
-            target,
-            f"a file of {len(sources)} lines like {source}, not {len(targets)}",
-        )
+        raise config.wrong(target_setting, target, f"a file of {len(sources)} lines like {source}, not {len(targets)}")
     return list(zip(sources, targets, strict=True))
 
 

@@ -24,7 +24,7 @@ from throughtime.run.decode.workers import Submit, in_order, workers
 REMARKS = 10  # lines remarked on before the others are only counted
 PLACES = (
     "checkpoint", "language_model", "input", "output", "references", "baseline", "bootstrap",
-    "resume", "devices", "allow_code", "outputs",
+    "resume", "devices", "allow_code", "outputs", "shortlist.source", "shortlist.target",
 )  # fmt: skip  # settings that a resumed job may change
 
 

@@ -12,6 +12,7 @@ from throughtime.search.risk import Write, minimum_bayes_risk
 from throughtime.search.rules import Demands, banned, contained
 from throughtime.search.sample import greedy, sample
 from throughtime.search.score import Hypothesis
+from throughtime.search.shortlist import Shortlist
 from throughtime.search.stepper import Batch, Stepper, stepper_of
 from throughtime.search.stochastic import stochastic_beam_search
 
@@ -21,6 +22,7 @@ __all__ = [
     "Forced",
     "Fusion",
     "Hypothesis",
+    "Shortlist",
     "Stepper",
     "banned",
     "by_length",
@@ -47,11 +49,17 @@ def search(
     random: torch.Generator,
     demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
+    shortlist: Shortlist | None = None,
 ) -> list[list[Hypothesis]]:
     """The search of `search=`: for each row its hypotheses, best first, and an empty one where nothing can be found.
 
-    `random`, on the CPU, is drawn from by searches that sample; `write` makes the text of tokens for those that compare.
+    `random`, on the CPU, is drawn from by searches that sample; `write` makes the text of tokens for those that compare;
+    with a `shortlist` there are no other words than its own.
     """
+    if shortlist is not None:
+        listed = shortlist.of(batch, demands)
+        narrow, asked = stepper.narrowed(listed.words), listed.demands(demands)
+        return listed.restored(search(choice, narrow, batch, random, asked, listed.writing(write)))
     match choice:
         case config.Greedy():
             found = greedy(stepper, batch, choice, demands)
@@ -75,12 +83,14 @@ def search_all(
     size: int,
     demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
+    shortlist: Shortlist | None = None,
 ) -> list[list[Hypothesis]]:
     """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order."""
     found: dict[int, list[Hypothesis]] = {}
     for places in by_length(rows, size):
         batch = [rows[place] for place in places]
-        found |= zip(places, search(choice, stepper, batch, random, demands.of(places), write), strict=True)
+        results = search(choice, stepper, batch, random, demands.of(places), write, shortlist)
+        found |= zip(places, results, strict=True)
     return [found[place] for place in range(len(rows))]
 
 

@@ -40,6 +40,9 @@ class Ensemble:
             return torch.stack(steps).logsumexp(dim=0) - math.log(len(steps))
         return torch.log_softmax(torch.stack(steps).mean(dim=0), dim=-1)
 
+    def narrowed(self, words: Sequence[int]) -> "Ensemble":
+        return Ensemble([member.narrowed(words) for member in self._members], self._mean)
+
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         return [member.reorder(part, rows, sentences) for member, part in zip(self._members, state, strict=True)]
 
@@ -60,6 +63,9 @@ class Fusion:
         fluency, writing = self._language_model.step(tokens, state[1])
         added = self._weight * fluency.log_probabilities.clamp(min=RULED_OUT)
         return Scores(scores.log_probabilities + added, scores.attention), (translating, writing)
+
+    def narrowed(self, words: Sequence[int]) -> "Fusion":
+        return Fusion(self._translator.narrowed(words), self._language_model.narrowed(words), self._weight)
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         return (

@@ -1,15 +1,16 @@
 """What a search needs to know of a model: how to start and how to take one step for many hypotheses at once."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
-from throughtime.nn.precision import Precision
+from throughtime.nn.precision import Precision, product
 from throughtime.nn.ready import ready
 from throughtime.nn.state import State, map_state, select_rows
 
@@ -33,17 +34,37 @@ class Stepper(Protocol):
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         """(sentences, width) -> the scores of the next token, and the next state."""
 
+    def narrowed(self, words: Sequence[int]) -> "Stepper":
+        """The same with no other tokens than these, in order and numbered by their places; special ids come first."""
+
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         """The state of other hypotheses. `rows`: (sentences, width), what each is made of, counted through all sentences
         of the state; `sentences`: the places of those that go on, None where all do."""
 
 
 class _ModelStepper:
-    """What both models share: pad and bos are never produced."""
+    """What all models share: the output layer, of all words or of some; pad and bos are never produced."""
 
-    @staticmethod
-    def _scores(logits: Tensor, attention: Tensor | None = None) -> Scores:
-        found = torch.log_softmax(logits.float(), dim=-1)
+    def __init__(self, layer: nn.Linear, output: Callable[[Tensor], Tensor], precision: Precision):
+        self._device, self._precision = layer.weight.device, precision
+        self._weight, self._bias = layer.weight.detach(), layer.bias.detach()
+        self._output = output
+        self._words: Tensor | None = None
+
+    def narrowed(self, words: Sequence[int]) -> Self:
+        narrow = copy(self)
+        narrow._words = listed = torch.tensor(words, device=self._device)
+        narrow._output = product(self._weight[listed], self._bias[listed], self._precision)
+        return narrow
+
+    def _column(self, tokens: Tensor) -> Tensor:
+        """(sentences, width) -> ids of the vocabulary, (sentences x width, 1)."""
+        return (tokens if self._words is None else self._words[tokens]).reshape(-1, 1)
+
+    def _scores(self, outputs: Tensor, tokens: Tensor, attention: Tensor | None = None) -> Scores:
+        """What the output layer takes, (sentences x width, 1, features), behind these tokens."""
+        logits = self._output(outputs[:, 0]).float().view(*tokens.shape, -1)
+        found = torch.log_softmax(logits, dim=-1)
         found[..., PAD : BOS + 1].fill_(-torch.inf)
         return Scores(found, attention)
 
@@ -52,7 +73,8 @@ class LanguageModelStepper(_ModelStepper):
     """Continues prompts; a prompt stands behind bos, and may be empty."""
 
     def __init__(self, model: LanguageModel, precision: Precision = "float32"):
-        self._model, self._steps, self._device = model, ready(model, precision), next(model.parameters()).device
+        self._model, self._steps = model, ready(model, precision)
+        super().__init__(model.output, self._steps.output, precision)
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         read = [[BOS, *prompt] for prompt in batch]
@@ -61,8 +83,8 @@ class LanguageModelStepper(_ModelStepper):
         return last, self._model.read(pad(read).to(self._device), lengths)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
-        logits, state = self._steps(tokens.reshape(-1, 1), state)
-        return self._scores(logits.view(*tokens.shape, -1)), state
+        outputs, state = self._steps.outputs(self._column(tokens), state)
+        return self._scores(outputs, tokens), state
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         return select_rows(state, rows.flatten())
@@ -84,7 +106,8 @@ class EncoderDecoderStepper(_ModelStepper):
     """Decodes sources; a source is read with eos behind it, and kept once for all of a sentence's hypotheses."""
 
     def __init__(self, model: EncoderDecoder, precision: Precision = "float32"):
-        self._model, self._device = ready(model, precision), next(model.parameters()).device
+        self._model = ready(model, precision)
+        super().__init__(model.output, self._model.output, precision)
         self._low = precision != "float32"
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
@@ -96,8 +119,8 @@ class EncoderDecoderStepper(_ModelStepper):
         return torch.full_like(lengths, BOS), self._model.decoder.start(whole)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
-        logits, state = self._model.step(tokens.reshape(-1, 1), state)
-        return self._scores(logits.view(*tokens.shape, -1), self._attention(tokens, state)), state
+        outputs, state = self._model.decoder(self._column(tokens), state)
+        return self._scores(outputs, tokens, self._attention(tokens, state)), state
 
     @staticmethod
     def _attention(tokens: Tensor, state: State) -> Tensor | None:

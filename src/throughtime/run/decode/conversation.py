@@ -7,7 +7,6 @@ from contextlib import suppress
 from torch import Tensor
 
 from throughtime import config
-from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.state import State
 from throughtime.run.decode.answers import on_one_line
 from throughtime.run.decode.output import StandardOutput
@@ -65,8 +64,8 @@ class Typewriter(StandardOutput):
 class Watched:
     """A stepper of one hypothesis that hands on the text of the tokens it is given, as they come."""
 
-    def __init__(self, stepper: Stepper, tokenizer: Tokenizer, show: Callable[[str], None]):
-        self._stepper, self._tokenizer, self._show = stepper, tokenizer, show
+    def __init__(self, stepper: Stepper, write: Callable[[Sequence[int]], str], show: Callable[[str], None]):
+        self._stepper, self._write, self._show = stepper, write, show
         self._tokens: list[int] | None = None
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
@@ -78,8 +77,13 @@ class Watched:
             self._tokens = []
         else:
             self._tokens.append(int(tokens[0, 0]))
-            self._show(self._tokenizer.decode(self._tokens))
+            self._show(self._write(self._tokens))
         return self._stepper.step(tokens, state)
+
+    def narrowed(self, words: Sequence[int]) -> "Watched":
+        return Watched(
+            self._stepper.narrowed(words), lambda places: self._write([words[place] for place in places]), self._show
+        )
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
         return self._stepper.reorder(state, rows, sentences)

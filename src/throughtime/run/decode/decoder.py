@@ -49,9 +49,8 @@ class Decoder:
             demands = Demands(prefixes=prefixes, contained=self._contained, banned=self._banned)
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
-            results = search(
-                self._settings.search, self._loaded.stepper, batch, random, demands, self._loaded.writes.decode
-            )
+            loaded, choice = self._loaded, self._settings.search
+            results = search(choice, loaded.stepper, batch, random, demands, loaded.writes.decode, loaded.shortlist)
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found

@@ -12,19 +12,22 @@ from throughtime.data.files import fingerprint
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import chosen
-from throughtime.search import Ensemble, Fusion, Stepper, stepper_of
+from throughtime.run.decode.lexical import lexical_files, lexical_shortlist
+from throughtime.search import Ensemble, Fusion, Shortlist, Stepper, stepper_of
 from throughtime.train import checkpoint
 
 
 class Files(NamedTuple):
-    """The checkpoints of a job: those of `checkpoint=`, and that of `language_model=`."""
+    """What a job reads beside its lines: the checkpoints of `checkpoint=`, that of `language_model=`, and the texts of
+    `shortlist=`."""
 
     models: list[Path]
     language_model: Path | None
+    lexical: list[Path]
 
     def identity(self) -> list[str]:
         """What tells them from others, wherever they lie."""
-        return [fingerprint(path) for path in (*self.models, self.language_model) if path is not None]
+        return [fingerprint(path) for path in (*self.models, self.language_model, *self.lexical) if path is not None]
 
 
 def files(settings: config.DecodeConfig) -> Files:
@@ -40,18 +43,20 @@ def files(settings: config.DecodeConfig) -> Files:
             "combine", None, f"average, ensemble or loglinear with the {len(models)} files of checkpoint="
         )
     beside = settings.language_model
-    return Files(models, None if beside is None else checkpoint.find(beside, settings.outputs, "language_model"))
+    fluent = None if beside is None else checkpoint.find(beside, settings.outputs, "language_model")
+    return Files(models, fluent, lexical_files(settings.shortlist))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that can take steps, the tokenizers of what it reads and writes, and whether it is a language model, which
-    continues what it reads."""
+    """A model that can take steps, the tokenizers of what it reads and writes, whether it is a language model, which
+    continues what it reads, and the words that a search is to be among, if not all."""
 
     stepper: Stepper
     reads: Tokenizer
     writes: Tokenizer
     continues: bool
+    shortlist: Shortlist | None
 
 
 def load(settings: config.DecodeConfig, named: Files, device: torch.device) -> Loaded:
@@ -71,8 +76,18 @@ def load(settings: config.DecodeConfig, named: Files, device: torch.device) -> L
     stepper = steppers[0] if len(steppers) == 1 else Ensemble(steppers, mean)
     continues = isinstance(members[0].model, LanguageModel)
     reads, writes = (members[0].tokenizers[side] for side in (("text", "text") if continues else ("source", "target")))
-    loaded = Loaded(stepper, reads, writes, continues)
+    loaded = Loaded(stepper, reads, writes, continues, _shortlist(settings, named, continues, reads, writes))
     return loaded if named.language_model is None else _fused(settings, named.language_model, loaded, device)
+
+
+def _shortlist(
+    settings: config.DecodeConfig, named: Files, continues: bool, reads: Tokenizer, writes: Tokenizer
+) -> Shortlist | None:
+    if not named.lexical:
+        return None
+    if continues:
+        raise config.wrong("shortlist.source", named.lexical[0], f"null with a language model like {named.models[0]}")
+    return lexical_shortlist(settings.shortlist, reads, writes, Path(settings.outputs) / "cache")
 
 
 def _vocabularies(member: Decodable) -> dict[str, object]:

@@ -62,7 +62,7 @@ def _answering(
     """What answers in this process."""
     loaded = load(settings, named, device)
     if show is not None:
-        loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes, show))
+        loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes.decode, show))
     return Scorer(settings, loaded) if settings.mode == "score" else Decoder(settings, loaded)
 
 

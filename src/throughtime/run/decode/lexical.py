@@ -1,0 +1,64 @@
+"""The words of `shortlist=`, learned when they are first asked for and kept under `outputs/cache`."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from throughtime import config
+from throughtime.data.files import aligned, fingerprint, one_file
+from throughtime.data.lexicon import Pair, lexicon
+from throughtime.data.tokenizer import EOS, Tokenizer
+from throughtime.search import Shortlist
+from throughtime.whole import whole_file
+
+
+def lexical_files(choice: config.Shortlist) -> list[Path]:
+    """The files that a shortlist is learned from.
+
+    Raises:
+        Mistake: they cannot be read.
+    """
+    names = {"shortlist.source": choice.source, "shortlist.target": choice.target}
+    return [one_file(setting, name) for setting, name in names.items() if name is not None]
+
+
+def lexical_shortlist(choice: config.Shortlist, reads: Tokenizer, writes: Tokenizer, cache: Path) -> Shortlist:
+    """The shortlist of a translator with these tokenizers.
+
+    Raises:
+        Mistake: the files are no texts of as many lines.
+    """
+    files = [fingerprint(path) for path in lexical_files(choice)]
+    identity = [files, reads.state(), writes.state(), choice.best, choice.frequent]
+    path = cache / f"shortlist-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.npz"
+    if not path.exists():
+        with Console(stderr=True).status("learning which words translate which"):
+            _write(_learned(choice, reads, writes), path)
+    kept = np.load(path)
+    return Shortlist(torch.from_numpy(kept["likely"]), torch.from_numpy(kept["always"]))
+
+
+def _learned(choice: config.Shortlist, reads: Tokenizer, writes: Tokenizer) -> Shortlist:
+    """A source's eos brings about what none of its words does."""
+    rows = aligned("shortlist.source", choice.source or "", "shortlist.target", choice.target or "")
+    sources, targets = reads.encode_batch([row[0] for row in rows]), writes.encode_batch([row[1] for row in rows])
+    pairs: list[Pair] = [([*source, EOS], target) for source, target in zip(sources, targets, strict=True)]
+    frequent = [word for word, _ in Counter(chain.from_iterable(targets)).most_common(choice.frequent)]
+    likely = lexicon(pairs).best(reads.size, choice.best, filler=EOS)
+    return Shortlist(torch.from_numpy(likely), torch.tensor(frequent, dtype=torch.long))
+
+
+def _write(shortlist: Shortlist, path: Path) -> None:
+    """Processes that learn the same side by side do not meet: each has a file of its own until it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f"{os.getpid()}-{path.name}")
+    with whole_file(own) as fresh, fresh.open("wb") as file:
+        np.savez(file, likely=shortlist.likely.numpy(), always=shortlist.always.numpy())
+    os.replace(own, path)
