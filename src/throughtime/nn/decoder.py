@@ -83,18 +83,21 @@ class Readout(nn.Module):
 
     def __init__(self, kind: Literal["plain", "deep", "maxout"], hidden: int, context: int, words: int, width: int):
         super().__init__()
-        self._pieces = 2 if kind == "maxout" else 1
+        self.pieces = 2 if kind == "maxout" else 1
         read = hidden + context + words
         bare = kind == "plain" and read == hidden
-        self.linear = None if bare else Linear(read, width * self._pieces, bias=kind != "plain")
+        self.linear = None if bare else Linear(read, width * self.pieces, bias=kind != "plain")
         self.width = hidden if bare else width
 
     def forward(self, *parts: Tensor) -> Tensor:
         """h, c, y, each (batch, time, its width) or left out -> (batch, time, width)."""
         if self.linear is None:
             return parts[0]
-        made: Tensor = self.linear(torch.cat(parts, dim=-1))
-        return torch.tanh(made) if self._pieces == 1 else made.unflatten(-1, (-1, 2)).amax(-1)
+        return self.shaped(self.linear(torch.cat(parts, dim=-1)))
+
+    def shaped(self, made: Tensor) -> Tensor:
+        """What becomes of the product, (..., width x pieces) -> (..., width)."""
+        return torch.tanh(made) if self.pieces == 1 else made.unflatten(-1, (-1, 2)).amax(-1)
 
 
 class Form(NamedTuple):

@@ -1,17 +1,19 @@
 """A model made ready for many steps with the weights that it has: their matrices packed once, in a lower precision if
-asked, the first layer's input product of every word kept, and the state stepped without an engine around it. States, sums
-over the source and logits stay in float32."""
+asked, the first layer's input product of every word kept, what the readout makes of the source computed once, and the state
+stepped without an engine around it. States, sums over the source and logits stay in float32."""
 
 import copy
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.nn.attention import MultiheadAttention
 from throughtime.nn.cells import Cell, Lstm
 from throughtime.nn.cells.base import CellState, StageFunction
-from throughtime.nn.decoder import Decoder
+from throughtime.nn.decoder import Decoder, Readout
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
 from throughtime.nn.stack import Layer
@@ -26,6 +28,9 @@ def ready(model: Model, precision: Precision) -> Model:
     """A copy of a model that takes single steps as the model does, with the parameters as they are now."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     found = copy.deepcopy(model, shared).eval()
+    for part in list(found.modules()):
+        if isinstance(part, Decoder):
+            _read_out_the_source(part, precision)
     for parent in list(found.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
@@ -50,6 +55,34 @@ def _keep_products(part: LanguageModel | Decoder) -> None:
         with torch.no_grad():
             part.embedding = nn.Embedding.from_pretrained(first.cell.project(words.weight))
         first.project = lambda gates: gates
+
+
+def _read_out_the_source(decoder: Decoder, precision: Precision) -> None:
+    """Where nothing but the readout sees the context c, and it is a sum of the source's values v, attention is given the
+    readout's part of these: W_c c = W_c sum_s a_s v_s = sum_s a_s (W_c v_s)."""
+    attention, readout = decoder.attention, decoder.readout
+    if attention is None or decoder.form.early or isinstance(attention, MultiheadAttention):
+        return
+    ready_readout, values = ReadyReadout(readout, decoder.stack.width, attention.width, precision), attention.values
+    attention.values = lambda memory: F.linear(values(memory), ready_readout.of_context)  # type: ignore[method-assign]
+    decoder.readout = ready_readout
+
+
+class ReadyReadout(Readout):
+    """A readout that is given its part of the context ready-made: h, W_c c, y."""
+
+    def __init__(self, readout: Readout, hidden: int, context: int, precision: Precision):
+        nn.Module.__init__(self)
+        self.pieces, self.width = readout.pieces, readout.width
+        linear = cast(nn.Linear, readout.linear)
+        of_stack, self.of_context, of_words = linear.weight.detach().tensor_split([hidden, hidden + context], dim=1)
+        bias = None if linear.bias is None else linear.bias.detach()
+        self._product = product(torch.cat([of_stack, of_words], dim=1), bias, precision)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        h, context, *words = parts
+        read = torch.cat([h, *words], dim=-1)
+        return self.shaped(self._product(read.flatten(0, -2)).unflatten(0, read.shape[:-1]) + context)
 
 
 class ReadyLinear(nn.Module):
