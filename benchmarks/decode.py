@@ -2,7 +2,8 @@
 
     python benchmarks/decode.py TRAIN.src TRAIN.tgt TEST.src TEST.tgt [--minutes 20] [--lines 1000] [--batch 64] [--beam 5]
 
-The model (benchmarks/translator.py) is trained on the first two files for some minutes, once. The plain loop is what a user
+The model (benchmarks/translator.py) is trained on the first two files for some minutes, once, and the shortlist is learned
+from them. The plain loop is what a user
 would write: the same model and beams, every hypothesis with a copy of its source, a sentence done when its best hypothesis
 ends. Parts are those of one step of a full batch, beside the floor: the work over the rate of this machine's largest
 product, or the bytes that must be read over its rate of reading. Figures need a machine that does nothing else.
@@ -17,7 +18,7 @@ import sacrebleu
 import torch
 from measure import medians, show
 from torch import Tensor
-from translator import Translator, translator
+from translator import KEPT, Translator, translator
 
 from throughtime import config
 from throughtime.compose import composed
@@ -25,7 +26,8 @@ from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS
 from throughtime.nn.precision import Precision, product, why_not
 from throughtime.nn.state import select_rows
-from throughtime.search import Stepper, search_all, stepper_of
+from throughtime.run.decode.lexical import lexical_shortlist
+from throughtime.search import Shortlist, Stepper, search_all, stepper_of
 from throughtime.search.extensions import best_extensions
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "int8")
@@ -85,10 +87,17 @@ def plainly(found: Translator, lines: list[str], choice: config.Beam, batch: int
 # this project --------------------------------------------------------------------------------------------------------
 
 
-def ours(found: Translator, stepper: Stepper, lines: list[str], choice: config.Beam, batch: int) -> list[str]:
+def ours(
+    found: Translator,
+    stepper: Stepper,
+    lines: list[str],
+    choice: config.Beam,
+    batch: int,
+    shortlist: Shortlist | None = None,
+) -> list[str]:
     """As decode.py does it."""
     source, target = (found.prepared.tokenizers[side] for side in ("source", "target"))
-    results = search_all(choice, stepper, source.encode_batch(lines), torch.Generator(), batch)
+    results = search_all(choice, stepper, source.encode_batch(lines), torch.Generator(), batch, shortlist=shortlist)
     return [target.decode(hypotheses[0].tokens) for hypotheses in results]
 
 
@@ -165,10 +174,19 @@ def main() -> None:
     choice = config.check(values, config.DecodeConfig).search
     assert isinstance(choice, config.Beam)
     usable = [precision for precision in PRECISIONS if why_not(precision, torch.device("cpu")) is None]
-    steppers = {precision: Counted(stepper_of(found.model, precision)) for precision in usable}
+    plain = {precision: stepper_of(found.model, precision) for precision in usable}
+    steppers = {precision: Counted(stepper) for precision, stepper in plain.items()}
+    tokenizers = found.prepared.tokenizers
+    asked = config.check(
+        values["shortlist"] | {"source": chosen.train_source, "target": chosen.train_target}, config.Shortlist
+    )
+    shortlist = lexical_shortlist(asked, tokenizers["source"], tokenizers["target"], KEPT)
     jobs: dict[str, Callable[[], list[str]]] = {"plain loop": lambda: plainly(found, lines, choice, chosen.batch)}
     for name, stepper in steppers.items():
         jobs[f"throughtime {name}"] = lambda stepper=stepper: ours(found, stepper, lines, choice, chosen.batch)
+        jobs[f"throughtime {name}, shortlist"] = lambda stepper=plain[name]: ours(
+            found, stepper, lines, choice, chosen.batch, shortlist
+        )
     texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
     work = {name: {"steps": counted.steps, "rows": counted.rows} for name, counted in steppers.items()}
     took = medians(jobs, chosen.rounds, warm_up=0)

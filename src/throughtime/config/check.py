@@ -1,0 +1,112 @@
+"""Plain values checked against the schema, and made of it again."""
+
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from throughtime.config.mistakes import Mistake, alternatives, nearest, wrong
+from throughtime.config.ranges import Range
+
+Schema = TypeVar("Schema")
+
+
+def check(values: Mapping[str, Any], schema: type[Schema], where: str = "") -> Schema:
+    """Builds `schema` out of plain values.
+
+    Raises:
+        Mistake: an unknown or missing setting, a wrong type, a value out of range.
+    """
+    hints = get_type_hints(schema, include_extras=True)
+    for key in values:
+        if key not in hints:
+            raise Mistake(f"{where}{key} is no setting{nearest(key, list(hints))}")
+    for key in hints:
+        if key not in values:
+            raise Mistake(f"{where}{key} is missing.")
+    return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints})
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    """`value` as the annotation `kind` wants it."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _in_range(_value(value, get_args(kind)[0], where), get_args(kind)[1], where)
+    if origin in (Union, types.UnionType):
+        return _one_of(value, get_args(kind), where)
+    if origin is Literal:
+        return _choice(value, get_args(kind), where)
+    if origin is list:
+        if not isinstance(value, list):
+            raise wrong(where, value, "a list")
+        return [_value(item, get_args(kind)[0], f"{where}[{place}]") for place, item in enumerate(value)]
+    if is_dataclass(kind):
+        return _section(value, [kind], where)
+    return _scalar(value, kind, where)
+
+
+def _in_range(value: Any, bounds: Range, where: str) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        raise wrong(where, value, "a finite number")
+    if not bounds.holds(value):
+        raise wrong(where, value, f"a number {bounds}")
+    return value
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    sections = [kind for kind in kinds if is_dataclass(kind)]
+    if sections:
+        return _section(value, sections, where)
+    inner = [kind for kind in kinds if kind is not type(None)]
+    inner = [kind for kind in inner if (get_origin(kind) is list) == isinstance(value, list)] or inner
+    for kind in inner[:-1]:
+        try:
+            return _value(value, kind, where)
+        except Mistake:
+            continue
+    return _value(value, inner[-1], where)
+
+
+def _section(value: Any, sections: list[Any], where: str) -> Any:
+    """The section whose `name` literal is the one given; a section without a name stands alone."""
+    if not isinstance(value, Mapping):
+        raise wrong(where, value, "a group of settings")
+    if len(sections) == 1:
+        return check(value, sections[0], f"{where}.")
+    by_name = {name: section for section in sections for name in get_args(get_type_hints(section)["name"])}
+    return check(value, by_name[_choice(value.get("name"), tuple(by_name), where)], f"{where}.")
+
+
+def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    if value not in choices:
+        raise wrong(
+            where, value, alternatives(list(choices)) + nearest(str(value), [str(choice) for choice in choices])
+        )
+    return value
+
+
+_SCALARS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    float: (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+}
+
+
+def _scalar(value: Any, kind: type, where: str) -> Any:
+    fits, words = _SCALARS[kind]
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not fits(value):
+        raise wrong(where, value, words)
+    return kind(value)
+
+
+def plain(config: Any) -> Any:
+    """The config as dicts, lists and scalars: what `config.yaml` and the checkpoint hold."""
+    if is_dataclass(config):
+        return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
+    return [plain(item) for item in config] if isinstance(config, list) else config

@@ -1,0 +1,41 @@
+"""What a user can put right, told in one sentence."""
+
+from difflib import get_close_matches
+from typing import Any
+
+
+class Mistake(Exception):
+    """Something that a user can put right; its text is the one sentence shown."""
+
+
+def wrong(setting: str, value: object, allowed: str) -> Mistake:
+    """The sentence for a setting whose value is not allowed."""
+    return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}" + "." * (not allowed.endswith("?")))
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence: what the operating system refused, else the error's own words."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'} can't be used: {error.strerror or error}."
+    return str(error) or type(error).__name__
+
+
+def _shown(value: object) -> str:
+    """A value as the user wrote it."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint at the known word that is most like `word`, or nothing."""
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def alternatives(words: list[Any]) -> str:
+    """Words as a sentence lists them."""
+    shown = [str(word) for word in words]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"

@@ -1,0 +1,145 @@
+"""How it is decoded and measured."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from throughtime.config.mistakes import wrong
+from throughtime.config.ranges import Count, Mass, Natural, Positive, Range, Rate, Share, Temperature
+
+Score = Literal[
+    "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
+    "token_bleu",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every search keeps to: tokens of a hypothesis, eos included; `repetition`, which the log-probability of a token
+    that has come already is multiplied by; `block_ngrams`, so many tokens in a row never come twice; `banned`, texts that
+    never come."""
+
+    max_length: Count
+    min_length: Natural
+    repetition: Annotated[float, Range(at_least=1, at_most=100)]
+    block_ngrams: Count | None
+    banned: list[str]
+
+
+@dataclass(frozen=True)
+class Greedy(Limits):
+    """The most probable token at each step."""
+
+    name: Literal["greedy"]
+
+
+@dataclass(frozen=True)
+class Sample(Limits):
+    """Ancestral sampling, the distribution sharpened or cut first."""
+
+    name: Literal["sample"]
+    samples: Count
+    temperature: Temperature
+    top_k: Count | None
+    top_p: Mass | None
+    min_p: Share | None
+    typical: Mass | None
+
+
+@dataclass(frozen=True)
+class Beam(Limits):
+    """Beam search; a hypothesis scores log-probability / normaliser of its length + reward x length + coverage."""
+
+    name: Literal["beam"]
+    size: Count
+    normalisation: Literal["none", "length", "gnmt"]
+    alpha: Annotated[float, Range(at_least=0, at_most=10)]
+    reward: Annotated[float, Range(at_least=-100, at_most=100)]
+    coverage: Annotated[float, Range(at_least=0, at_most=100)]
+    stop: Literal["finished", "proven", "cutoff"]
+    finished: Count | None
+    n_best: Count
+    groups: Count
+    diversity: Annotated[float, Range(at_least=0, at_most=100)]
+    contains: list[str]
+
+
+@dataclass(frozen=True)
+class StochasticBeam(Limits):
+    """`size` hypotheses drawn without replacement (Kool et al. 2019)."""
+
+    name: Literal["stochastic_beam"]
+    size: Count
+
+
+@dataclass(frozen=True)
+class MinimumBayesRisk(Sample):
+    """Of `samples`, those that are on average most like the others (minimum Bayes risk), by chrF or BLEU."""
+
+    name: Literal["minimum_bayes_risk"]  # type: ignore[assignment]
+    utility: Literal["chrf", "bleu"]
+    n_best: Count
+
+
+Search = Greedy | Sample | Beam | StochasticBeam | MinimumBayesRisk
+
+
+@dataclass(frozen=True)
+class StaticEvaluation:
+    """The test text is read with the weights as they are."""
+
+    name: Literal["static"]
+
+
+@dataclass(frozen=True)
+class CacheEvaluation:
+    """The continuous cache of Grave et al. 2017."""
+
+    name: Literal["cache"]
+    size: Count
+    theta: Annotated[float, Range(at_least=0)]
+    share: Rate
+
+
+@dataclass(frozen=True)
+class DynamicEvaluation:
+    """The weights adapt to the test text as it is read (Krause et al. 2018)."""
+
+    name: Literal["dynamic"]
+    lr: Positive
+    decay: Share
+
+
+Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What decoded texts are measured by against their references (`train/quality.py`)."""
+
+    scores: list[Score]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What the decoding callback shows at each validation."""
+
+    examples: Natural
+    sentences: Count | None
+    prompts: list[str] | None
+    prompt_length: Count
+
+
+def refuse_contradictory_search(setting: str, search: Search) -> None:
+    """Limits of a search that leave nothing to be found; `setting` names the search."""
+    if search.min_length > search.max_length:
+        raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
+    if isinstance(search, Beam) and search.n_best > search.size:
+        raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.size={search.size}")
+    if isinstance(search, MinimumBayesRisk) and search.n_best > search.samples:
+        raise wrong(f"{setting}.n_best", search.n_best, f"at most {setting}.samples={search.samples}")
+    if isinstance(search, Beam) and search.size % search.groups:
+        raise wrong(f"{setting}.groups", search.groups, f"a divisor of {setting}.size={search.size}")
+    if isinstance(search, Beam) and search.groups > 1 and search.contains:
+        raise wrong(f"{setting}.groups", search.groups, f"1 where {setting}.contains lists texts")
+    if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
+        raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")

@@ -1,0 +1,236 @@
+"""All of `python train.py`, and what cannot go together there."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from throughtime.config.data import Batch, Data, Tokenizer, one_vocabulary, reads_text, refuse_contradictory_data
+from throughtime.config.mistakes import Mistake, alternatives, nearest, wrong
+from throughtime.config.model import (
+    Cell,
+    Context,
+    ConvolutionalEncoder,
+    Dropout,
+    Encoder,
+    EncoderDecoderShape,
+    LanguageModelShape,
+    MatrixCell,
+    Model,
+    MultiheadContext,
+    RecurrentEncoder,
+    output_width,
+    refuse_contradictory_cell,
+    refuse_contradictory_dropout,
+    refuse_unusable_stack,
+    widths,
+)
+from throughtime.config.ranges import Count, Seed
+from throughtime.config.search import (
+    Decoding,
+    Evaluation,
+    Metrics,
+    Sample,
+    Search,
+    StaticEvaluation,
+    refuse_contradictory_search,
+)
+from throughtime.config.training import (
+    Adam,
+    Averaging,
+    FixedChunks,
+    Forcing,
+    FullBptt,
+    Loss,
+    Optim,
+    Schedule,
+    Tbptt,
+    Teacher,
+    Trainer,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run is called on disk and on W&B; a sweep groups its jobs under its folder's name."""
+
+    name: str
+    group: str | None
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class WandbTracking:
+    """Weights & Biases; `auto` is online where a login exists, else offline."""
+
+    name: Literal["wandb"]
+    project: str
+    mode: Literal["auto", "online", "offline"]
+
+
+@dataclass(frozen=True)
+class LocalTracking:
+    """`metrics.csv` alone, with (`csv`) or without (`none`) the sample tables as CSV."""
+
+    name: Literal["csv", "none"]
+
+
+Tracking = WandbTracking | LocalTracking
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All of `python train.py`."""
+
+    data: Data
+    tokenizer: Tokenizer
+    batch: Batch
+    model: Model
+    cell: Cell
+    engine: Literal["auto", "loop", "native", "fused", "scan"]
+    encoder: Encoder
+    context: Context
+    dropout: Dropout
+    tbptt: Tbptt
+    teacher: Teacher
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    averaging: Averaging
+    trainer: Trainer
+    search: Search
+    sampling: Sample
+    evaluation: Evaluation
+    metrics: Metrics
+    decoding: Decoding
+    log_every: Count
+    tracking: Tracking
+    run: Run
+    seed: Seed
+    resume: str | None
+    outputs: str
+
+    def __post_init__(self) -> None:
+        _refuse_contradictions(self)
+
+
+def reading_cell(config: "TrainConfig") -> Cell:
+    """The encoder's cell."""
+    return config.encoder.cell or config.cell if isinstance(config.encoder, RecurrentEncoder) else config.cell
+
+
+def reading_widths(config: "TrainConfig") -> list[int]:
+    """The hidden units of each layer of the encoder."""
+    encoder, shape = config.encoder, config.model
+    return [encoder.hidden or widths(shape)[-1]] * (encoder.depth or shape.depth)
+
+
+def memory_width(config: "TrainConfig") -> int:
+    """How wide the encoder's outputs are."""
+    layers = reading_widths(config)
+    if isinstance(config.encoder, RecurrentEncoder):
+        both = isinstance(config.model, EncoderDecoderShape) and config.model.bidirectional
+        sides = 2 if both and config.model.merge == "concat" else 1  # type: ignore[union-attr]
+        layers = [sides * output_width(reading_cell(config), hidden) for hidden in layers]
+    return sum(layers) if config.encoder.layers == "concat" else layers[-1]
+
+
+def _refuse_contradictions(config: TrainConfig) -> None:
+    refuse_contradictory_data(config.data)
+    if not config.run.name.strip(".") or {"/", "\\"} & set(config.run.name):
+        raise wrong("run.name", config.run.name, "the name of a folder, without / in it")
+    model, data = config.model, config.data
+    if model.name == "language_model" and not reads_text(data):
+        raise wrong("model", model.name, f"encoder_decoder or prefix_lm with data={data.name}, which is made of pairs")
+    if model.name != "language_model" and reads_text(data):
+        raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
+    if isinstance(model, LanguageModelShape) and model.bidirectional:
+        raise wrong("model.bidirectional", True, f"false with model={model.name}, which may not read the future")
+    if model.name == "language_model" and config.loss.label_smoothing:
+        raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
+    if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
+        raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
+    for hidden in widths(model):
+        refuse_contradictory_cell(config.cell, hidden)
+    refuse_unusable_stack(model, config.cell)
+    refuse_contradictory_dropout(config.dropout, config.cell)
+    if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
+        raise wrong("teacher", config.teacher.name, f"forcing with model={model.name}")
+    if isinstance(model, EncoderDecoderShape):
+        _refuse_contradictory_translation(config, model)
+    elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
+        raise _untieable(model, width)
+    if model.name != "language_model":
+        _refuse_what_pairs_cannot(config)
+    if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
+        raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
+    if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
+        raise wrong("trainer.precision", "16-mixed", "32-true, 64-true or bf16-mixed with trainer.accelerator=cpu")
+    if isinstance(config.optim, Adam) and (len(config.optim.betas) != 2 or max(config.optim.betas) >= 1):
+        raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
+    _refuse_unknown_monitor(config)
+    refuse_contradictory_search("search", config.search)
+    refuse_contradictory_search("sampling", config.sampling)
+
+
+def _untieable(model: Model, width: int) -> Mistake:
+    return wrong(
+        "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
+    )
+
+
+def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
+    name = config.model.name
+    if not isinstance(config.tbptt, FullBptt | FixedChunks):
+        raise wrong("tbptt", config.tbptt.name, f"off or fixed with model={name}, whose sentences are short")
+    if not isinstance(config.evaluation, StaticEvaluation):
+        raise wrong("evaluation", config.evaluation.name, f"static with model={name}")
+    if name == "prefix_lm" and not one_vocabulary(config.tokenizer):
+        raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
+
+
+def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
+    width, context = output_width(config.cell, model.hidden), config.context
+    for hidden in reading_widths(config):
+        refuse_contradictory_cell(reading_cell(config), hidden)
+    refuse_contradictory_dropout(config.dropout, reading_cell(config))
+    bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
+    if model.tied and bare and model.embedding != width:
+        raise _untieable(model, width)
+    if model.shared_embedding and not one_vocabulary(config.tokenizer):
+        raise wrong("model.shared_embedding", True, "only with tokenizer.joint=true, one vocabulary for both sides")
+    if isinstance(config.cell, MatrixCell) and context.name == "initial_state":
+        raise wrong(
+            "context", "initial_state", "another context with cell=mlstm, whose memory a decoder cannot take over"
+        )
+    if context.name == "dot" and memory_width(config) != width:
+        raise wrong(
+            "context", "dot", f"general, or an encoder as wide as the decoder ({memory_width(config)} and {width}), "
+            "by encoder.hidden or model.merge=sum",
+        )  # fmt: skip
+    if isinstance(context, MultiheadContext) and width % context.heads:
+        raise wrong("context.heads", context.heads, f"a divisor of the decoder's width, {width}")
+    if model.bridge == "copy":
+        _refuse_uncopied_state(config, model)
+
+
+def _refuse_uncopied_state(config: "TrainConfig", model: EncoderDecoderShape) -> None:
+    if isinstance(config.encoder, ConvolutionalEncoder):
+        read = memory_width(config)
+    else:
+        read = reading_widths(config)[-1] * (2 if model.bidirectional else 1)
+    if read != model.hidden:
+        raise wrong(
+            "model.bridge", "copy", f"linear, or a decoder as wide as the encoder's directions together ({model.hidden} "
+            f"and {read}), by encoder.hidden",
+        )  # fmt: skip
+
+
+def _refuse_unknown_monitor(config: TrainConfig) -> None:
+    monitor = config.trainer.early_stopping.monitor
+    of_text = {"loss", "perplexity", "bits_per_character"}
+    of_pairs = {"loss", "perplexity", *config.metrics.scores}
+    known = sorted(of_text if reads_text(config.data) else of_pairs)
+    if monitor is not None and monitor not in known:
+        where = f"model={config.model.name}" if reads_text(config.data) else "these metrics.scores"
+        raise wrong(
+            "trainer.early_stopping.monitor", monitor, f"with {where} {alternatives(known)}{nearest(monitor, known)}"
+        )
