@@ -1,33 +1,39 @@
-"""Decoding, from text lines to text lines: this project's beam search in each precision beside a plain loop, in one run.
+"""Decoding, from text lines to text lines: decode.py's own way in each precision, with one process and with several, and
+among likely words only, beside a plain loop, in one run.
 
-    python benchmarks/decode.py TRAIN.src TRAIN.tgt TEST.src TEST.tgt [--minutes 20] [--lines 1000] [--batch 64] [--beam 5]
+    python benchmarks/decode.py RUN TEST.src TEST.tgt [--shortlist TRAIN.src TRAIN.tgt] [--processes 1 2] [--lines 1000]
 
-The model (benchmarks/translator.py) is trained on the first two files for some minutes, once, and the shortlist is learned
-from them. The plain loop is what a user
-would write: the same model and beams, every hypothesis with a copy of its source, a sentence done when its best hypothesis
-ends. Parts are those of one step of a full batch, beside the floor: the work over the rate of this machine's largest
-product, or the bytes that must be read over its rate of reading. Figures need a machine that does nothing else.
+RUN is a checkpoint of a translator, or the folder of its run. The plain loop is what a user would write: the same model and
+beams, every hypothesis with a copy of its source, a sentence done when its best hypothesis ends. Loading, and the start of
+processes, is not counted. Parts are those of one step of a full batch, beside the floor: the work over the rate of this
+machine's largest product, or the bytes that must be read over its rate of reading. Figures need a machine that does nothing
+else.
 """
 
 import argparse
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import product as combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sacrebleu
 import torch
 from measure import medians, show
-from torch import Tensor
-from translator import KEPT, Translator, translator
 
-from throughtime import config
+from throughtime import build, config
+from throughtime.build import Decodable
 from throughtime.compose import composed
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS
+from throughtime.nn.models import EncoderDecoder
 from throughtime.nn.precision import Precision, product, why_not
 from throughtime.nn.state import select_rows
-from throughtime.run.decode.lexical import lexical_shortlist
-from throughtime.search import Shortlist, Stepper, search_all, stepper_of
+from throughtime.run.decode.loading import files
+from throughtime.run.decode.reading import Line
+from throughtime.run.decode.sources import Source
+from throughtime.run.decode.workers import Submit, in_order, workers
 from throughtime.search.extensions import best_extensions
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "int8")
@@ -37,9 +43,9 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "int8")
 
 
 @torch.no_grad()
-def plain_loop(found: Translator, batch: list[list[int]], size: int, longest: int) -> list[list[int]]:
+def plain_loop(found: Decodable, batch: list[list[int]], size: int, longest: int) -> list[list[int]]:
     """Beam search over the model's own `start` and `step`, ranked by log-probability per token."""
-    model, count = found.model, len(batch)
+    model, count = cast(EncoderDecoder, found.model), len(batch)
     closed = [[*source, EOS] for source in batch]
     state = model.start(pad(closed), torch.tensor([len(source) for source in closed]))
     state = select_rows(state, torch.arange(count).repeat_interleave(size))
@@ -70,9 +76,9 @@ def plain_loop(found: Translator, batch: list[list[int]], size: int, longest: in
     return [hypothesis for _, hypothesis in best]
 
 
-def plainly(found: Translator, lines: list[str], choice: config.Beam, batch: int) -> list[str]:
+def plainly(found: Decodable, lines: list[str], choice: config.Beam, batch: int) -> list[str]:
     """The plain loop over lines of about equal length."""
-    source, target = (found.prepared.tokenizers[side] for side in ("source", "target"))
+    source, target = (found.tokenizers[side] for side in ("source", "target"))
     rows = source.encode_batch(lines)
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     texts = [""] * len(lines)
@@ -87,46 +93,32 @@ def plainly(found: Translator, lines: list[str], choice: config.Beam, batch: int
 # this project --------------------------------------------------------------------------------------------------------
 
 
-def ours(
-    found: Translator,
-    stepper: Stepper,
-    lines: list[str],
-    choice: config.Beam,
-    batch: int,
-    shortlist: Shortlist | None = None,
-) -> list[str]:
-    """As decode.py does it."""
-    source, target = (found.prepared.tokenizers[side] for side in ("source", "target"))
-    results = search_all(choice, stepper, source.encode_batch(lines), torch.Generator(), batch, shortlist=shortlist)
-    return [target.decode(hypotheses[0].tokens) for hypotheses in results]
+def decoding(stack: ExitStack, settings: config.DecodeConfig, lines: list[str]) -> Callable[[], list[str]]:
+    """As decode.py decodes a file; its processes end with the stack."""
+    submit: Submit = stack.enter_context(workers(settings, files(settings), None))
+    source = Source(path=None, target=None, reads_json=False, writes_json=False)
+    block = [Line(place, line.encode()) for place, line in enumerate(lines, start=1)]
 
+    def decoded() -> list[str]:
+        return [answer.gist for _, answers in in_order(iter([block]), source, submit, settings) for answer in answers]
 
-class Counted:
-    """A stepper that counts its steps and the hypotheses in them."""
-
-    def __init__(self, stepper: Stepper):
-        self._stepper, self.steps, self.rows = stepper, 0, 0
-        self.start, self.reorder = stepper.start, stepper.reorder
-
-    def step(self, tokens: Tensor, state: Any) -> Any:
-        self.steps, self.rows = self.steps + 1, self.rows + tokens.numel()
-        return self._stepper.step(tokens, state)
+    return decoded
 
 
 # the parts of a step -------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def parts(found: Translator, precision: Precision, sentences: int, size: int) -> list[dict[str, Any]]:
+def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> list[dict[str, Any]]:
     """Milliseconds of each part of a step with `sentences` x `size` hypotheses, beside its floor."""
-    model, rows = found.model, sentences * size
+    model, rows = cast(Any, found.model), sentences * size
     cell, readout = model.decoder.stack.layers[0].cells[0], model.decoder.readout.linear
     hidden, vocabulary = cell.hidden, model.output.out_features
-    h, both = torch.tanh(torch.randn(rows, hidden)), torch.tanh(torch.randn(rows, readout.in_features))
+    h = torch.tanh(torch.randn(rows, hidden))
     memory, gates = torch.randn(sentences, 15, hidden), torch.randn(rows, 4 * hidden)
     queries, state = h.view(sentences, size, hidden), {"h": h, "c": h.clone()}
     logits, totals = torch.randn(sentences, size, vocabulary), torch.zeros(sentences, size)
-    weights = {"recurrent product": (cell.weight_hidden, h), "readout product": (readout.weight, both)}
+    weights = {"recurrent product": (cell.weight_hidden, h), "readout product": (readout.weight[:, :hidden], h)}
     weights["output product"] = (model.output.weight, h)
     largest = product(torch.randn(4096, 4096), None, precision)
     wide = torch.randn(rows, 4096)
@@ -158,46 +150,50 @@ def parts(found: Translator, precision: Precision, sentences: int, size: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("train_source", "train_target", "source", "references"):
-        parser.add_argument(name)
-    parser.add_argument("--minutes", type=float, default=20)
-    for name, value in (("lines", 1000), ("batch", 64), ("beam", 5), ("rounds", 3)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    chosen = parser.parse_args()
-    found = translator(chosen.train_source, chosen.train_target, chosen.minutes)
+    chosen = arguments()
+    base = ["search.max_length=100", f"checkpoint={chosen.run}", f"search.size={chosen.beam}", f"batch={chosen.batch}"]
+    settings = config.check(composed("decode", [*base, f"read_ahead={chosen.lines}"]), config.DecodeConfig)
+    found = build.from_checkpoints(files(settings).models)
+    choice = cast(config.Beam, settings.search)
     lines, references = (
         Path(name).read_text(encoding="utf-8").splitlines()[: chosen.lines]
         for name in (chosen.source, chosen.references)
     )
-    values = composed("decode", ["checkpoint=last", f"search.size={chosen.beam}", "search.max_length=100"])
-    choice = config.check(values, config.DecodeConfig).search
-    assert isinstance(choice, config.Beam)
     usable = [precision for precision in PRECISIONS if why_not(precision, torch.device("cpu")) is None]
-    plain = {precision: stepper_of(found.model, precision) for precision in usable}
-    steppers = {precision: Counted(stepper) for precision, stepper in plain.items()}
-    tokenizers = found.prepared.tokenizers
-    asked = config.check(
-        values["shortlist"] | {"source": chosen.train_source, "target": chosen.train_target}, config.Shortlist
-    )
-    shortlist = lexical_shortlist(asked, tokenizers["source"], tokenizers["target"], KEPT)
-    jobs: dict[str, Callable[[], list[str]]] = {"plain loop": lambda: plainly(found, lines, choice, chosen.batch)}
-    for name, stepper in steppers.items():
-        jobs[f"throughtime {name}"] = lambda stepper=stepper: ours(found, stepper, lines, choice, chosen.batch)
-        jobs[f"throughtime {name}, shortlist"] = lambda stepper=plain[name]: ours(
-            found, stepper, lines, choice, chosen.batch, shortlist
-        )
-    texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
-    work = {name: {"steps": counted.steps, "rows": counted.rows} for name, counted in steppers.items()}
-    took = medians(jobs, chosen.rounds, warm_up=0)
+    words = {"": []} | ({", shortlist": listed(*chosen.shortlist)} if chosen.shortlist else {})
+    jobs: dict[str, Callable[[], list[str]]] = {"plain loop": partial(plainly, found, lines, choice, chosen.batch)}
+    with ExitStack() as stack:
+        for precision, count, (name, asked) in combinations(usable, chosen.processes, words.items()):
+            overrides = [*base, *asked, f"precision={precision}", f"devices={count}", f"read_ahead={chosen.lines}"]
+            one = config.check(composed("decode", overrides), config.DecodeConfig)
+            jobs[f"{precision}, {count} process{'es' * (count > 1)}{name}"] = decoding(stack, one, lines)
+        texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
+        took = medians(jobs, chosen.rounds, warm_up=0)
     rows = [_row(name, took[name] / 1000, texts[name], references, found) for name in jobs]
     measured = [part for precision in usable for part in parts(found, precision, chosen.batch, chosen.beam)]
     show("the parts of a step", measured, batch=chosen.batch, beam=chosen.beam)
-    show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam, work=work, parts=measured)
+    show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam, parts=measured)
 
 
-def _row(name: str, seconds: float, texts: list[str], references: list[str], found: Translator) -> dict[str, Any]:
-    tokens = sum(len(ids) + 1 for ids in found.prepared.tokenizers["target"].encode_batch(texts))
+def arguments() -> argparse.Namespace:
+    """What to measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("run", "source", "references"):
+        parser.add_argument(name)
+    parser.add_argument("--shortlist", nargs=2, metavar=("SOURCE", "TARGET"))
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
+    for name, value in (("lines", 1000), ("batch", 64), ("beam", 5), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    return parser.parse_args()
+
+
+def listed(source: str, target: str) -> list[str]:
+    """The settings of a shortlist."""
+    return [f"shortlist.source='{source}'", f"shortlist.target='{target}'"]
+
+
+def _row(name: str, seconds: float, texts: list[str], references: list[str], found: Decodable) -> dict[str, Any]:
+    tokens = sum(len(ids) + 1 for ids in found.tokenizers["target"].encode_batch(texts))
     return {
         "decoder": name,
         "sentences/s": round(len(texts) / seconds, 1),
