@@ -22,7 +22,7 @@ import sacrebleu
 import torch
 from measure import medians, show
 
-from throughtime import build, config
+from throughtime import build, config, memory
 from throughtime.build import Decodable
 from throughtime.compose import composed
 from throughtime.data.batch import pad
@@ -115,7 +115,7 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
     cell, readout = model.decoder.stack.layers[0].cells[0], model.decoder.readout.linear
     hidden, vocabulary = cell.hidden, model.output.out_features
     h = torch.tanh(torch.randn(rows, hidden))
-    memory, gates = torch.randn(sentences, 15, hidden), torch.randn(rows, 4 * hidden)
+    values, gates = torch.randn(sentences, 15, hidden), torch.randn(rows, 4 * hidden)
     queries, state = h.view(sentences, size, hidden), {"h": h, "c": h.clone()}
     logits, totals = torch.randn(sentences, size, vocabulary), torch.zeros(sentences, size)
     weights = {"recurrent product": (cell.weight_hidden, h), "readout product": (readout.weight[:, :hidden], h)}
@@ -127,7 +127,7 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
         multiplied = product(weight, None, precision)
         jobs[name] = lambda multiplied=multiplied, x=x: multiplied(x)
     jobs["cell"] = lambda: cell.step(gates, gates, state)
-    jobs["attention"] = lambda: (queries @ memory.transpose(1, 2)).softmax(dim=-1) @ memory
+    jobs["attention"] = lambda: (queries @ values.transpose(1, 2)).softmax(dim=-1) @ values
     jobs["log-softmax"] = lambda: torch.log_softmax(logits, dim=-1)
     jobs["choice"] = lambda: best_extensions(logits, totals, 2 * size)
     jobs["reordering"] = lambda: select_rows(state, torch.arange(rows))
@@ -135,7 +135,7 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
     multiplications = {name: rows * weight.numel() for name, (weight, _) in weights.items()}
     bytes_read = {
         "cell": 4 * 10 * rows * hidden,
-        "attention": 4 * 2 * memory.numel(),
+        "attention": 4 * 2 * values.numel(),
         "log-softmax": 4 * 2 * logits.numel(),
         "choice": 4 * logits.numel(),
         "reordering": 4 * 4 * rows * hidden,
@@ -150,6 +150,7 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
 
 
 def main() -> None:
+    memory.keep_freed()
     chosen = arguments()
     base = ["search.max_length=100", f"checkpoint={chosen.run}", f"search.size={chosen.beam}", f"batch={chosen.batch}"]
     settings = config.check(composed("decode", [*base, f"read_ahead={chosen.lines}"]), config.DecodeConfig)

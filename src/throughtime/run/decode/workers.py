@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from throughtime import build, config
+from throughtime import build, config, memory
 from throughtime.run.decode.answers import Answer
 from throughtime.run.decode.conversation import Watched
 from throughtime.run.decode.decoder import Decoder
@@ -82,6 +82,7 @@ _mine: list[Callable[[], Decoder | Scorer]] = []
 
 def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
     """What a process of the pool starts with; it ends when the main one does, however that ends."""
+    memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees it, and ends this one
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     number = numbers.get()
