@@ -119,7 +119,7 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
     queries, state = h.view(sentences, size, hidden), {"h": h, "c": h.clone()}
     logits, totals = torch.randn(sentences, size, vocabulary), torch.zeros(sentences, size)
     weights = {"recurrent product": (cell.weight_hidden, h), "readout product": (readout.weight[:, :hidden], h)}
-    weights["output product"] = (model.output.weight, h)
+    weights["output product"] = (model.output.weight, torch.randn(rows, model.output.in_features))
     largest = product(torch.randn(4096, 4096), None, precision)
     wide = torch.randn(rows, 4096)
     jobs: dict[str, Callable[[], Any]] = {"rate": lambda: largest(wide), "reading": lambda: logits.amax(dim=-1)}
@@ -171,9 +171,9 @@ def main() -> None:
         texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
         took = medians(jobs, chosen.rounds, warm_up=0)
     rows = [_row(name, took[name] / 1000, texts[name], references, found) for name in jobs]
+    show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam)
     measured = [part for precision in usable for part in parts(found, precision, chosen.batch, chosen.beam)]
     show("the parts of a step", measured, batch=chosen.batch, beam=chosen.beam)
-    show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam, parts=measured)
 
 
 def arguments() -> argparse.Namespace:
