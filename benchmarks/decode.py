@@ -153,7 +153,7 @@ def main() -> None:
     memory.keep_freed()
     chosen = arguments()
     base = ["search.max_length=100", f"checkpoint={chosen.run}", f"search.size={chosen.beam}", f"batch={chosen.batch}"]
-    settings = config.check(composed("decode", [*base, f"read_ahead={chosen.lines}"]), config.DecodeConfig)
+    settings = config.check(composed("decode", base), config.DecodeConfig)
     found = build.from_checkpoints(files(settings).models)
     choice = cast(config.Beam, settings.search)
     lines, references = (
@@ -165,7 +165,7 @@ def main() -> None:
     jobs: dict[str, Callable[[], list[str]]] = {"plain loop": partial(plainly, found, lines, choice, chosen.batch)}
     with ExitStack() as stack:
         for precision, count, (name, asked) in combinations(usable, chosen.processes, words.items()):
-            overrides = [*base, *asked, f"precision={precision}", f"devices={count}", f"read_ahead={chosen.lines}"]
+            overrides = [*base, *asked, f"precision={precision}", f"devices={count}"]
             one = config.check(composed("decode", overrides), config.DecodeConfig)
             jobs[f"{precision}, {count} process{'es' * (count > 1)}{name}"] = decoding(stack, one, lines)
         texts = {name: job() for name, job in jobs.items()}  # which warms all of them up

@@ -25,25 +25,24 @@ from throughtime.train.quality import exact_match
 BATCH = 64
 
 
-def row_of(job: dict[str, Any], parts: int) -> dict[str, Any]:
-    """A job's choices, and the percent of exact matches over all pairs and over each part of them."""
+def row_of(job: dict[str, Any], shared: set[str], parts: int) -> dict[str, Any]:
+    """What a job has chosen by itself, and the percent of exact matches over all pairs and over each part of them."""
     settings = config.check(yaml.safe_load((Path(job["folder"]) / "config.yaml").read_text()), config.TrainConfig)
     member = build.from_checkpoints([Path(job["checkpoints"]["best"])])
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     pairs = open_pairs(prepared.folder / "test")
-    order = sorted(range(len(pairs)), key=lambda place: pairs[place]["source_length"])
-    sources = [pairs[place]["source_ids"] for place in order]
+    lengths, ids, targets = (pairs[name][:] for name in ("source_length", "source_ids", "target"))
+    order = sorted(range(len(pairs)), key=lambda place: lengths[place])
+    sources, references = [ids[place] for place in order], [targets[place] for place in order]
     found = search_all(settings.search, stepper_of(member.model), sources, torch.Generator(), BATCH)
     texts = [member.tokenizers["target"].decode(best.tokens) for best, *_ in found]
-    references = [pairs[place]["target"] for place in order]
     scores = {"all": exact_match(texts, references)}
     for part in range(parts):
         cut = slice(part * len(order) // parts, (part + 1) * len(order) // parts)
         tokens = statistics.mean(map(len, sources[cut]))
         scores[f"about {tokens:.0f} tokens"] = exact_match(texts[cut], references[cut])
-    return dict(choice.split("=", 1) for choice in job["overrides"]) | {
-        name: round(score, 1) for name, score in scores.items()
-    }
+    choices = dict(choice.split("=", 1) for choice in job["overrides"] if choice not in shared)
+    return choices | {name: round(score, 1) for name, score in scores.items()}
 
 
 def main() -> None:
@@ -51,13 +50,10 @@ def main() -> None:
     parser.add_argument("sweep", type=Path)
     parser.add_argument("--parts", type=int, default=3)
     chosen = parser.parse_args()
-    jobs = json.loads((chosen.sweep / "sweep.json").read_text())["jobs"]
-    rows = [row_of(job, chosen.parts) for job in sorted(jobs, key=lambda job: job["job"]) if job["state"] == "done"]
-    shared = {name for name in rows[0] if "token" not in name and len({row[name] for row in rows}) == 1} - {"all"}
-    show(
-        "exact match by the source's length",
-        [{k: v for k, v in row.items() if k not in shared} for row in rows],
-    )
+    jobs = [job for job in json.loads((chosen.sweep / "sweep.json").read_text())["jobs"] if job["state"] == "done"]
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
+    rows = [row_of(job, shared, chosen.parts) for job in sorted(jobs, key=lambda job: job["job"])]
+    show("exact match by the source's length", rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ TYPICAL_ROWS = 320  # that a packed matrix is laid out for; any other number is 
 
 
 def product(matrix: Tensor, bias: Tensor | None, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """A function x -> x matrix^T + bias for float32 x (rows, in) and results; `matrix`: (out, in), `bias`: (out,)."""
+    """A function x -> x matrix^T + bias for float32 x (rows, in) and results, with the weights as they are now; `matrix`:
+    (out, in), `bias`: (out,)."""
+    matrix, bias = matrix.detach(), None if bias is None else bias.detach()
     if precision == "int8":
         return _in_int8(matrix, bias)
     if precision == "bf16":

@@ -34,7 +34,7 @@ def ready(model: Model, precision: Precision) -> Model:
     for parent in list(found.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(parent, name, ReadyLinear(child, precision))
+                setattr(parent, name, ReadyLinear(child.weight, child.bias, precision))
             elif isinstance(child, Layer) and steps_alone(child):
                 setattr(parent, name, ReadyLayer(child, precision))
     for part in found.modules():
@@ -76,23 +76,19 @@ class ReadyReadout(Readout):
         self.pieces, self.width = readout.pieces, readout.width
         linear = cast(nn.Linear, readout.linear)
         of_stack, self.of_context, of_words = linear.weight.detach().tensor_split([hidden, hidden + context], dim=1)
-        bias = None if linear.bias is None else linear.bias.detach()
-        self._product = product(torch.cat([of_stack, of_words], dim=1), bias, precision)
+        self.rest = ReadyLinear(torch.cat([of_stack, of_words], dim=1), linear.bias, precision)
 
     def forward(self, *parts: Tensor) -> Tensor:
         h, context, *words = parts
-        read = torch.cat([h, *words], dim=-1)
-        return self.shaped(self._product(read.flatten(0, -2)).unflatten(0, read.shape[:-1]) + context)
+        return self.shaped(self.rest(torch.cat([h, *words], dim=-1)) + context)
 
 
 class ReadyLinear(nn.Module):
     """(..., in) -> (..., out)."""
 
-    def __init__(self, linear: nn.Linear, precision: Precision):
+    def __init__(self, weight: Tensor, bias: Tensor | None, precision: Precision):
         super().__init__()
-        self._product = product(
-            linear.weight.detach(), None if linear.bias is None else linear.bias.detach(), precision
-        )
+        self._product = product(weight, bias, precision)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self._product(inputs.flatten(0, -2)).unflatten(0, inputs.shape[:-1])
@@ -110,11 +106,8 @@ class ReadyLayer(nn.Module):
         super().__init__()
         self._layer, self.cells, self.width = layer, layer.cells, layer.width
         self.cell = cell = cast(Cell, layer.cells[0]).active
-        self.project = product(cell.weight_input.detach(), cell.bias_input.detach(), precision)
-        self._products = [
-            product(matrix.detach(), None if bias is None else bias.detach(), precision) if len(matrix) else None
-            for matrix, bias in cell.matrices()
-        ]
+        self.project = product(cell.weight_input, cell.bias_input, precision)
+        self._products = [product(matrix, bias, precision) if len(matrix) else None for matrix, bias in cell.matrices()]
 
     def forward(
         self,

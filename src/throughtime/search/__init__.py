@@ -83,14 +83,12 @@ def search_all(
     size: int,
     demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
-    shortlist: Shortlist | None = None,
 ) -> list[list[Hypothesis]]:
     """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order."""
     found: dict[int, list[Hypothesis]] = {}
     for places in by_length(rows, size):
         batch = [rows[place] for place in places]
-        results = search(choice, stepper, batch, random, demands.of(places), write, shortlist)
-        found |= zip(places, results, strict=True)
+        found |= zip(places, search(choice, stepper, batch, random, demands.of(places), write), strict=True)
     return [found[place] for place in range(len(rows))]
 
 

@@ -47,14 +47,13 @@ class _ModelStepper:
 
     def __init__(self, layer: nn.Linear, output: Callable[[Tensor], Tensor], precision: Precision):
         self._device, self._precision = layer.weight.device, precision
-        self._weight, self._bias = layer.weight.detach(), layer.bias.detach()
-        self._output = output
+        self._layer, self._output = layer, output
         self._words: Tensor | None = None
 
     def narrowed(self, words: Sequence[int]) -> Self:
         narrow = copy(self)
         narrow._words = listed = torch.tensor(words, device=self._device)
-        narrow._output = product(self._weight[listed], self._bias[listed], self._precision)
+        narrow._output = product(self._layer.weight[listed], self._layer.bias[listed], self._precision)
         return narrow
 
     def _column(self, tokens: Tensor) -> Tensor:

@@ -29,25 +29,27 @@ def lexical_files(choice: config.Shortlist) -> list[Path]:
     return [one_file(setting, name) for setting, name in names.items() if name is not None]
 
 
-def lexical_shortlist(choice: config.Shortlist, reads: Tokenizer, writes: Tokenizer, cache: Path) -> Shortlist:
-    """The shortlist of a translator with these tokenizers.
+def lexical_shortlist(
+    choice: config.Shortlist, files: list[Path], reads: Tokenizer, writes: Tokenizer, cache: Path
+) -> Shortlist:
+    """The shortlist that its files teach a translator with these tokenizers.
 
     Raises:
         Mistake: the files are no texts of as many lines.
     """
-    files = [fingerprint(path) for path in lexical_files(choice)]
-    identity = [files, reads.state(), writes.state(), choice.best, choice.frequent]
+    identity = [[fingerprint(path) for path in files], reads.state(), writes.state(), choice.best, choice.frequent]
     path = cache / f"shortlist-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.npz"
     if not path.exists():
         with Console(stderr=True).status("learning which words translate which"):
-            _write(_learned(choice, reads, writes), path)
+            _write(_learned(choice, files, reads, writes), path)
     kept = np.load(path)
     return Shortlist(torch.from_numpy(kept["likely"]), torch.from_numpy(kept["always"]))
 
 
-def _learned(choice: config.Shortlist, reads: Tokenizer, writes: Tokenizer) -> Shortlist:
+def _learned(choice: config.Shortlist, files: list[Path], reads: Tokenizer, writes: Tokenizer) -> Shortlist:
     """A source's eos brings about what none of its words does."""
-    rows = aligned("shortlist.source", choice.source or "", "shortlist.target", choice.target or "")
+    source, target = map(str, files)
+    rows = aligned("shortlist.source", source, "shortlist.target", target)
     sources, targets = reads.encode_batch([row[0] for row in rows]), writes.encode_batch([row[1] for row in rows])
     pairs: list[Pair] = [([*source, EOS], target) for source, target in zip(sources, targets, strict=True)]
     frequent = [word for word, _ in Counter(chain.from_iterable(targets)).most_common(choice.frequent)]

@@ -87,7 +87,7 @@ def _shortlist(
         return None
     if continues:
         raise config.wrong("shortlist.source", named.lexical[0], f"null with a language model like {named.models[0]}")
-    return lexical_shortlist(settings.shortlist, reads, writes, Path(settings.outputs) / "cache")
+    return lexical_shortlist(settings.shortlist, named.lexical, reads, writes, Path(settings.outputs) / "cache")
 
 
 def _vocabularies(member: Decodable) -> dict[str, object]:
