@@ -1,14 +1,16 @@
 """Contract 7: whatever a user gets wrong is told in one sentence, with exit code 2 and no traceback."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import FEW_NUMBERS, TINY
+from tests.conftest import FEW_NUMBERS, TINY, settings
 
 from throughtime import compose, config
 from throughtime.run import decoding, training
+from throughtime.run.record import Record
 
 # command line -> what the sentence must name; {} is the test's folder
 TRAIN = {
@@ -229,3 +231,16 @@ def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:
     with pytest.raises(config.Mistake, match=r"hydra\.run\.dir=.*: allowed is a folder without a run in it"):
         train(*FEW_NUMBERS)
     assert (folder / "summary.json").read_bytes() == before
+
+
+def test_of_runs_that_begin_at_once_one_owns_the_folder(tmp_path: Path) -> None:
+    plain = settings()
+
+    def begins(_: int) -> bool:
+        try:
+            return bool(Record.begin(plain, tmp_path / "run", []))
+        except config.Mistake:
+            return False
+
+    with ThreadPoolExecutor(8) as runs:
+        assert sum(runs.map(begins, range(8))) == 1

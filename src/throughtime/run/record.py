@@ -48,15 +48,17 @@ class Record:
 
     @classmethod
     def begin(cls, settings: config.TrainConfig, folder: Path, overrides: list[str]) -> "Record":
-        """Opens the record.
+        """Opens the record; whoever creates `config.yaml` owns the folder, were two to come at once.
 
         Raises:
             Mistake: the folder holds a run already.
         """
-        if (folder / "summary.json").exists():
-            raise config.wrong("hydra.run.dir", folder, "a folder without a run in it")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config.plain(settings), sort_keys=False, allow_unicode=True))
+        try:
+            with (folder / "config.yaml").open("x", encoding="utf-8") as file:
+                yaml.safe_dump(config.plain(settings), file, sort_keys=False, allow_unicode=True)
+        except FileExistsError:
+            raise config.wrong("hydra.run.dir", folder, "a folder without a run in it") from None
         record = cls(folder, {"name": settings.run.name, "group": settings.run.group, "overrides": overrides})
         record.write({})
         return record
