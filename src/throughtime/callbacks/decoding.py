@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
-from throughtime.search import Demands, Hypothesis, Stepper, banned, contained, search, stepper_of
+from throughtime.search import Demands, Hypothesis, Stepper, banned, contained, search, search_all, stepper_of
 from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
@@ -73,11 +74,11 @@ class Pairs:
     def decoded(
         self, stepper: Stepper, split: str, trainer: lightning.Trainer
     ) -> tuple[list[Sample], dict[str, float]]:
-        """The first examples of a split, and the metrics over all of it (or `decoding.sentences` of it)."""
+        """The first examples of a split, and the metrics over all of it (`decoding.sentences` of the validation's)."""
         name = {"val": "validation", "test": "test"}[split]
         pairs = open_pairs(self._prepared.folder / name)
-        limit = self._settings.decoding.sentences
-        pairs = pairs.select(range(min(limit or len(pairs), len(pairs))))
+        if split == "val":
+            pairs = pairs.select(range(min(self._settings.decoding.sentences or len(pairs), len(pairs))))
         results = self._search(stepper, pairs, trainer)
         texts = [hypotheses[0]["text"] for hypotheses in results]
         examples = range(min(self._settings.decoding.examples, len(pairs)))
@@ -92,17 +93,14 @@ class Pairs:
         return scores
 
     def _search(self, stepper: Stepper, pairs: Any, trainer: lightning.Trainer) -> list[list[Sample]]:
-        """All pairs, shared among the ranks; sentences of about equal length side by side."""
+        """All pairs, shared among the ranks."""
         lengths = pairs["source_length"][:]
         mine = sorted(range(len(pairs)), key=lambda row: lengths[row])[trainer.global_rank :: trainer.world_size]
-        found: dict[int, list[Sample]] = {}
         random = torch.Generator().manual_seed(self._settings.seed + trainer.global_rank)
-        choice = self._settings.search
-        demands = _demands(choice, self._tokenizer)
-        for start in _shown(range(0, len(mine), BATCH), trainer.is_global_zero):
-            rows = mine[start : start + BATCH]
-            results = search(choice, stepper, pairs[rows]["source_ids"], random, demands, self._tokenizer.decode)
-            found |= {row: describe(hypotheses, self._tokenizer) for row, hypotheses in zip(rows, results, strict=True)}
+        choice, decode, shown = self._settings.search, self._tokenizer.decode, partial(_shown, trainer.is_global_zero)
+        demands, sources = _demands(choice, self._tokenizer), pairs[mine]["source_ids"]
+        results = search_all(choice, stepper, sources, random, BATCH, demands, decode, shown)
+        found = dict(zip(mine, (describe(hypotheses, self._tokenizer) for hypotheses in results), strict=True))
         whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
         return [whole[row] for row in range(len(pairs))]
 
@@ -142,10 +140,10 @@ class Prompts:
         return samples, {}
 
 
-def _shown(starts: range, here: bool) -> Iterable[int]:
+def _shown(here: bool, batches: list[list[int]]) -> Iterable[list[int]]:
     """Goes through the batches behind a bar, on a terminal."""
     console = Console(stderr=True)
-    return track(starts, "decoding", console=console, transient=True, disable=not (here and console.is_terminal))
+    return track(batches, "decoding", console=console, transient=True, disable=not (here and console.is_terminal))
 
 
 def _demands(choice: config.Search, tokenizer: Tokenizer) -> Demands:

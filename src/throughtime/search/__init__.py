@@ -1,6 +1,6 @@
 """Greedy decoding, sampling and beam search over anything that can take one step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -83,10 +83,14 @@ def search_all(
     size: int,
     demands: Demands = NO_DEMANDS,
     write: Write = as_numbers,
+    shown: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
 ) -> list[list[Hypothesis]]:
-    """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order."""
+    """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order.
+
+    `shown` goes through the batches, each the places of its rows, and may show how far it is.
+    """
     found: dict[int, list[Hypothesis]] = {}
-    for places in by_length(rows, size):
+    for places in shown(by_length(rows, size)):
         batch = [rows[place] for place in places]
         found |= zip(places, search(choice, stepper, batch, random, demands.of(places), write), strict=True)
     return [found[place] for place in range(len(rows))]
