@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningDataModule, Trainer
@@ -37,6 +37,7 @@ from throughtime.nn.decoder import Bridge, Decoder, Form, Readout, Summary
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
+from throughtime.nn.precision import why_not
 from throughtime.nn.products import Linear
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
@@ -251,7 +252,7 @@ def trainer(
         accelerator=choice.accelerator,
         devices=choice.devices,
         strategy="ddp" if world > 1 else "auto",
-        precision=choice.precision,
+        precision=precision(choice),
         accumulate_grad_batches=choice.accumulate,
         gradient_clip_val=choice.clip.value if clip == "value" else choice.clip.norm,
         gradient_clip_algorithm=clip,
@@ -266,6 +267,21 @@ def trainer(
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
     )
+
+
+def precision(choice: config.Trainer) -> Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]:
+    """That of the training; `auto` is bf16 where the device has such products.
+
+    Raises:
+        Mistake: the device has no products of the precision.
+    """
+    found = device(choice.accelerator)
+    reasons = {"bf16-mixed": why_not("bf16", found), "16-mixed": None if found.type != "cpu" else "it needs a GPU"}
+    if choice.precision == "auto":
+        return "32-true" if reasons["bf16-mixed"] else "bf16-mixed"
+    if reason := reasons.get(choice.precision):
+        raise config.wrong("trainer.precision", choice.precision, f"auto, 32-true or 64-true here, as {reason}")
+    return choice.precision
 
 
 def _callbacks(
@@ -295,7 +311,7 @@ def _callbacks(
 
 
 def device(accelerator: str) -> torch.device:
-    """The device of `accelerator=` for decoding."""
+    """The device of `accelerator=`, where one process does all."""
     refuse_absent(accelerator, 1, "accelerator")
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     chosen = next(name for name in there if there[name]) if accelerator == "auto" else accelerator

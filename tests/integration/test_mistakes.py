@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from tests.conftest import FEW_NUMBERS, TINY, settings
 
-from throughtime import compose, config
+from throughtime import build, compose, config
 from throughtime.run import decoding, training
 from throughtime.run.record import Record
 
@@ -60,7 +61,8 @@ TRAIN = {
     "schedule=decay schedule.hold=0": "schedule.hold=0: allowed is a number of at least 1",
     "batch.restarts=1.5": "batch.restarts=1.5: allowed is a number of at least 0 and at most 1",
     "tbptt.chunk=null": "tbptt.chunk=null: allowed is a whole number",
-    "trainer.precision=fp8": "trainer.precision=fp8: allowed is 32-true, bf16-mixed, 16-mixed or 64-true",
+    "trainer.precision=16-mixed trainer.accelerator=cpu": "=16-mixed: allowed is auto, 32-true or 64-true here, as it needs",
+    "trainer.precision=fp8": "trainer.precision=fp8: allowed is auto, 32-true, bf16-mixed, 16-mixed or 64-true",
     "cell=lstm,gru": "cell=lstm,gru lists several values: allowed with -m",
     "data=text data.path=a=b": "data.path=a=b can't be read",
     "search.n_best=9": "search.n_best=9: allowed is at most search.size=5",
@@ -231,6 +233,15 @@ def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:
     with pytest.raises(config.Mistake, match=r"hydra\.run\.dir=.*: allowed is a folder without a run in it"):
         train(*FEW_NUMBERS)
     assert (folder / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", [None, "bf16 needs another processor"])
+def test_bf16_only_where_the_device_has_it(reason: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "why_not", lambda *_: reason)
+    asked = {name: settings(f"trainer.precision={name}").trainer for name in ("auto", "bf16-mixed")}
+    assert build.precision(asked["auto"]) == ("32-true" if reason else "bf16-mixed")
+    with pytest.raises(config.Mistake, match=reason) if reason else nullcontext():
+        assert build.precision(asked["bf16-mixed"]) == "bf16-mixed"
 
 
 def test_of_runs_that_begin_at_once_one_owns_the_folder(tmp_path: Path) -> None:

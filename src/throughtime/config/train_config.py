@@ -162,8 +162,6 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         _refuse_what_pairs_cannot(config)
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
-    if config.trainer.precision == "16-mixed" and config.trainer.accelerator == "cpu":
-        raise wrong("trainer.precision", "16-mixed", "32-true, 64-true or bf16-mixed with trainer.accelerator=cpu")
     if isinstance(config.optim, Adam) and (len(config.optim.betas) != 2 or max(config.optim.betas) >= 1):
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)

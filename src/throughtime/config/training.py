@@ -224,7 +224,7 @@ class Trainer:
     accumulate: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Count
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
     clip: Clip
     early_stopping: EarlyStopping
     keep: Keep

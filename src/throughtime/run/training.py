@@ -31,6 +31,7 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
     """
     settings = config.check(values, config.TrainConfig)
     build.refuse_absent(settings.trainer.accelerator, settings.trainer.devices, "trainer.accelerator")
+    build.precision(settings.trainer)
     record = Record.begin(settings, folder, overrides)
     try:
         if settings.trainer.devices > 1 and not launch.inside():
