@@ -18,7 +18,7 @@ def main(values: DictConfig) -> None:
 
     with compose.one_sentence():
         try:
-            decode(check(compose.settings(values), DecodeConfig))
+            decode(check(compose.settings("decode", values), DecodeConfig))
         except KeyboardInterrupt:
             sys.exit(130)  # as shells say it of what Ctrl-C ended
 
@@ -26,5 +26,5 @@ def main(values: DictConfig) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
-        compose.preflight("decode", DecodeConfig, sys.argv[1:])
+        compose.preflight("decode", sys.argv[1:])
         main()

@@ -10,7 +10,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from throughtime import compose, memory
-from throughtime.config import TrainConfig
 
 
 @hydra.main(config_path=compose.CONF, config_name="train", version_base="1.3")
@@ -22,12 +21,12 @@ def job(values: DictConfig) -> float:
     chosen = HydraConfig.get()
     start = training.sweep_job if chosen.mode == RunMode.MULTIRUN else training.run
     with compose.one_sentence():
-        return start(compose.settings(values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))
+        return start(compose.settings("train", values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
         sys.argv[1:] = compose.continued(sys.argv[1:])
-        compose.preflight("train", TrainConfig, sys.argv[1:])
+        compose.preflight("train", sys.argv[1:])
         job()

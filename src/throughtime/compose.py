@@ -33,6 +33,7 @@ WITH_VALUE = {
     "--config-dir",
     "-cd",
 }
+SCHEMAS: dict[str, type] = {"train": config.TrainConfig, "decode": config.DecodeConfig}
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
 
 
@@ -59,10 +60,11 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def settings(values: DictConfig) -> dict[str, Any]:
-    """The composed config as plain dicts and lists, interpolations resolved."""
+def settings(program: str, values: DictConfig) -> dict[str, Any]:
+    """The composed config as plain dicts and lists, interpolations resolved; of each group what the choice knows."""
     plain = OmegaConf.to_container(values, resolve=True)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    named = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    return config.without_leftovers(named, SCHEMAS[program])
 
 
 def continued(arguments: Sequence[str]) -> list[str]:
@@ -85,7 +87,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*before, *arguments]
 
 
-def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:
+def preflight(program: str, arguments: Sequence[str]) -> None:
     """Checks a command line as a whole: every choice, every key, every value, for every job of a sweep.
 
     Raises:
@@ -101,7 +103,7 @@ def preflight(program: str, schema: type, arguments: Sequence[str]) -> None:
             raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
     _refuse_unknown_keys(program, overrides)
     for job in islice(_jobs(overrides), COMBINATIONS):
-        checked: Any = config.check(composed(program, job), schema)
+        checked: Any = config.check(composed(program, job), SCHEMAS[program])
         if isinstance(checked, config.TrainConfig):
             _refuse_unwritable(checked.outputs)
 
@@ -134,7 +136,7 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
     """The settings of `program` (train or decode) under the overrides, unchecked."""
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
-            return settings(compose(program, overrides))
+            return settings(program, compose(program, overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(
             f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}."

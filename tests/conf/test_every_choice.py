@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.conftest import FEW_NUMBERS, ROOT
+from tests.conftest import FEW_NUMBERS, ROOT, settings
 
 from throughtime import compose, config
 from throughtime.run import decoding
@@ -102,14 +102,27 @@ def test_experiment_composes_and_builds(experiment: str) -> None:
     values = compose.composed("train", [f"experiment={experiment}"])
     if values["data"]["name"] in ("text", "pairs"):
         values["data"]["path"] = "the user's own"
-    settings = config.check(values, config.TrainConfig)
+    checked = config.check(values, config.TrainConfig)
     with torch.device("meta"):
-        assert build.model(settings, {"text": 50, "source": 50, "target": 50})
+        assert build.model(checked, {"text": 50, "source": 50, "target": 50})
+
+
+@pytest.mark.parametrize(
+    "replaced", ["dropout=none", "optim=sgd", "schedule=constant", "search=greedy", "search=stochastic_beam"]
+)
+def test_another_choice_may_replace_a_recipes_own(replaced: str) -> None:
+    group, choice = replaced.split("=")
+    assert getattr(settings("experiment=multi30k", "data=number_words", replaced), group).name == choice
+
+
+def test_what_no_choice_of_a_group_knows_stays() -> None:
+    values = {"dropout": {"name": "none", "rate": 0.3, "rato": 0.3}, "tracking": {"name": "non"}, "sead": 1}
+    kept = {"dropout": {"name": "none", "rato": 0.3}, "tracking": {"name": "non"}, "sead": 1}
+    assert config.without_leftovers(values, config.TrainConfig) == kept
 
 
 def test_groups_and_schema_list_the_same_choices() -> None:
-    settings = config.check(compose.composed("train", []), config.TrainConfig)
-    assert torch.tensor(settings.seed) == 1
+    assert settings().seed == 1
     for group, choices in compose._groups().items():
         if group != "experiment":
             for choice in choices:

@@ -28,6 +28,35 @@ def check(values: Mapping[str, Any], schema: type[Schema], where: str = "") -> S
     return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints})
 
 
+def without_leftovers(values: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """The values without those of a choice that was replaced by another of its group: a recipe's words for its own.
+
+    What no choice of the group knows stays, and `check` refuses it.
+    """
+    hints = get_type_hints(schema, include_extras=True)
+    return {key: _chosen_alone(value, hints[key]) if key in hints else value for key, value in values.items()}
+
+
+def _chosen_alone(value: Any, kind: Any) -> Any:
+    """A section's values, those of the choice that its `name` tells alone."""
+    sections = [part for part in (get_args(kind) or (kind,)) if is_dataclass(part)]
+    chosen = _named(value, sections) if isinstance(value, Mapping) else None
+    if chosen is None:
+        return value
+    known = {section: {field.name for field in fields(section)} for section in sections}
+    others = set().union(*known.values()) - known[chosen]
+    return without_leftovers({key: inner for key, inner in value.items() if key not in others}, chosen)
+
+
+def _named(value: Mapping[str, Any], sections: list[Any]) -> Any:
+    """The section whose `name` literal is the one given, or None; a section without a name stands alone."""
+    return sections[0] if len(sections) == 1 else _by_name(sections).get(value.get("name"))
+
+
+def _by_name(sections: list[Any]) -> dict[Any, Any]:
+    return {name: section for section in sections for name in get_args(get_type_hints(section)["name"])}
+
+
 def _value(value: Any, kind: Any, where: str) -> Any:
     """`value` as the annotation `kind` wants it."""
     origin = get_origin(kind)
@@ -76,7 +105,7 @@ def _section(value: Any, sections: list[Any], where: str) -> Any:
         raise wrong(where, value, "a group of settings")
     if len(sections) == 1:
         return check(value, sections[0], f"{where}.")
-    by_name = {name: section for section in sections for name in get_args(get_type_hints(section)["name"])}
+    by_name = _by_name(sections)
     return check(value, by_name[_choice(value.get("name"), tuple(by_name), where)], f"{where}.")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from throughtime import config
-from throughtime.nn.products import multiplication
+from throughtime.nn.products import bf16_on_cpu, multiplication
 
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -61,11 +61,9 @@ def chosen(asked: Precision | Literal["auto"], device: torch.device) -> Precisio
 
 def why_not(precision: Precision, device: torch.device) -> str | None:
     """Why products of a precision cannot be had on a device, or None where they can."""
-    on_cpu, on_gpu = device.type == "cpu" and torch.backends.mkldnn.is_available(), device.type == "cuda"
-    if precision == "int8" and not (on_cpu and torch.cpu._is_vnni_supported()):
+    on_cpu, on_gpu = device.type == "cpu", device.type == "cuda"
+    if precision == "int8" and not (on_cpu and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()):
         return "int8 needs a processor with VNNI"
-    if precision == "bf16" and not (
-        (on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()) or (on_gpu and torch.cuda.is_bf16_supported())
-    ):
+    if precision == "bf16" and not ((on_cpu and bf16_on_cpu()) or (on_gpu and torch.cuda.is_bf16_supported())):
         return "bf16 needs a GPU or a processor that has it"
     return None

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b as `torch.nn.functional.linear`: inputs (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    if inputs.dtype == weight.dtype == torch.float32 and _has_kernel(inputs) and not torch.is_autocast_enabled("cpu"):
+    if _has_kernel(inputs) and inputs.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
         product: Tensor = _Linear.apply(inputs, weight, bias)
         return product
     return F.linear(inputs, weight, bias)
@@ -27,7 +27,7 @@ class Linear(nn.Linear):
 
 def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is packed ahead."""
-    if matrix.dtype in (torch.float32, torch.bfloat16) and _has_kernel(matrix):
+    if _has_kernel(matrix):
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
         return lambda x: _product(x, packed, bias)
     return lambda x: F.linear(x, matrix, bias)
@@ -38,8 +38,14 @@ def column_sums(matrix: Tensor) -> Tensor:
     return (matrix.new_ones(1, len(matrix)) @ matrix)[0]
 
 
+def bf16_on_cpu() -> bool:
+    """Whether this processor multiplies in bf16 itself; torch refuses oneDNN's product where it does not."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _has_kernel(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    known = {torch.float32: torch.backends.mkldnn.is_available, torch.bfloat16: bf16_on_cpu}
+    return tensor.device.type == "cpu" and tensor.dtype in known and known[tensor.dtype]()
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
