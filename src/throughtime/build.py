@@ -14,6 +14,7 @@ from torch import nn
 from throughtime import config
 from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
+from throughtime.callbacks.ending import Ending
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
 from throughtime.callbacks.keeping import kept
@@ -298,6 +299,7 @@ def _callbacks(
         Decoding(settings, prepared, tracker, folder / "samples"),
         *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
         progress,
+        Ending(),
         ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
         *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),

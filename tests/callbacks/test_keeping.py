@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tests.conftest import FEW_NUMBERS
 
 OFTEN = [*FEW_NUMBERS, "trainer.validate_every=1", "trainer.epochs=2", "trainer.steps=7", "optim.lr=0.3"]
@@ -28,6 +29,19 @@ def test_the_best_and_the_last_stay(train: Callable[..., Path], monitor: str) ->
     assert len(kept) == 3
     assert steps(folder / "checkpoints" / "last") == [6, 7]
     assert json.loads((folder / "summary.json").read_text())["checkpoints"]["best"].endswith("checkpoints/best.ckpt")
+
+
+@pytest.mark.parametrize("ending", [["trainer.steps=5"], ["trainer.epochs=1"]])
+def test_the_last_step_counts_wherever_it_falls(train: Callable[..., Path], ending: list[str]) -> None:
+    few = [*FEW_NUMBERS, "batch.tokens=64", "optim.lr=0.1", "trainer.validate_every=3", "trainer.keep.last=2"]
+    folder = train(*few, "trainer.epochs=9", *ending)
+    summary = json.loads((folder / "summary.json").read_text())
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert summary["steps"] % 3
+    assert steps(folder / "checkpoints" / "last")[-1] == summary["steps"]
+    with (folder / "metrics.csv").open() as file:
+        losses = {int(row["step"]) + 1: float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]}
+    assert summary["objective"] == pytest.approx(min(losses.values())) == pytest.approx(losses[best["global_step"]])
 
 
 def test_one_of_each_needs_no_folder(train: Callable[..., Path]) -> None:

@@ -86,6 +86,18 @@ def test_translator(train: Callable[..., Path]) -> None:
     same(whole, train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", f"resume={half}", folder="resumed"))
 
 
+@pytest.mark.parametrize("corpus", ["text", "pairs"])
+def test_the_next_epoch_may_have_other_batches(train: Callable[..., Path], story: Path, corpus: str) -> None:
+    text = ["data=text", f"data.path={story}", "tbptt.chunk=16"], ["tbptt.chunk=64"]
+    before, now = {"text": text, "pairs": ([*FEW_NUMBERS, "batch.tokens=64"], ["batch.tokens=512"])}[corpus]
+    half = train(*before, folder="half")
+    other = train(*before, *now, folder="other")
+    resumed = train(*before, *now, "trainer.epochs=2", f"resume={half}", folder="resumed")
+    steps = {folder: json.loads((folder / "summary.json").read_text())["steps"] for folder in (half, other, resumed)}
+    assert steps[half] > steps[other] > 0
+    assert steps[resumed] == steps[half] + steps[other]
+
+
 def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_path: Path, story: Path) -> None:
     text = ["data=text", f"data.path={story}", "cell=gru", "tbptt.chunk=16"]
     assert program("train.py", *TINY, *text, "hydra.run.dir=first").returncode == 0

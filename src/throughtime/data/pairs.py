@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from throughtime.data.batch import IGNORED, PairBatch, pad
+from throughtime.data.position import Position
 from throughtime.data.tokenizer import BOS, EOS, Tokenizer
 
 WIDTH = 4  # lengths that round up to the same multiple of this share a bucket
@@ -55,7 +56,7 @@ def collate(sources: list[list[int]], targets: list[list[int]], rows: list[int])
     )
 
 
-class PairLoader:
+class PairLoader(Position):
     """Batches of at most `budget` tokens, padding and special ids included; a rank takes every `world`-th batch.
 
     Training (`seed` given) mixes pairs of about equal length and the order of the batches anew each epoch; the number of
@@ -81,19 +82,14 @@ class PairLoader:
         self._ordered = np.lexsort(self._keys)
         self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
         batches = (len(self._cuts) + 1) * bool(len(kept))
-        self._count = len(range(rank, max(batches, world), world)) if seed is None else batches // world
-        self._epoch, self._position = 0, 0
-
-    def __len__(self) -> int:
-        return self._count
+        super().__init__(len(range(rank, max(batches, world), world)) if seed is None else batches // world)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        if self._position == len(self):
-            self._epoch, self._position = self._epoch + 1, 0
+        self.begin()
         batches = self._batches()
-        while self._position < len(self):
-            self._position += 1
-            yield self._collated(batches[self._position - 1])
+        while self.done < self.count:
+            self.done += 1
+            yield self._collated(batches[self.done - 1])
 
     def _batches(self) -> list[np.ndarray[Any, Any]]:
         """This epoch's batches of this rank, each the places of its pairs."""
@@ -102,7 +98,7 @@ class PairLoader:
             return (batches if len(batches) >= self._world else np.array_split(self._ordered, self._world))[
                 self._rank :: self._world
             ]
-        random = np.random.default_rng([self._seed, self._epoch])
+        random = np.random.default_rng([self._seed, self.epoch])
         batches = self._split(np.lexsort((random.random(len(self._rows)), *self._keys)))
         order = random.permutation(len(batches))[: len(batches) // self._world * self._world]
         return [batches[place] for place in order[self._rank :: self._world]]
@@ -114,14 +110,6 @@ class PairLoader:
         rows = self._rows[batch].tolist()
         found = self._pairs[rows]
         return collate(found["source_ids"], found["target_ids"], rows)
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches are done."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on behind the batches that are done."""
-        self._epoch, self._position = state["epoch"], state["position"]
 
 
 def cut(lengths: np.ndarray[Any, Any], budget: int) -> list[int]:

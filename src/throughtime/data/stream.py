@@ -20,6 +20,7 @@ import torch
 from throughtime import config
 from throughtime.data.batch import IGNORED, TextChunk
 from throughtime.data.cuts import Cuts, cuts
+from throughtime.data.position import Position
 from throughtime.data.tokenizer import BOS, PAD, Tokenizer
 
 PIECES = 64  # texts tokenized together
@@ -66,7 +67,7 @@ def _documents_path(path: Path) -> Path:
     return path.with_suffix(".documents.npy")
 
 
-class ChunkLoader:
+class ChunkLoader(Position):
     """The chunks of one pass over a text, in order; a rank holds its own columns.
 
     Every token is a target exactly once. The state begins anew, and the input is bos, before the text's first token and
@@ -94,21 +95,16 @@ class ChunkLoader:
         self._documents = np.union1d([0], [] if documents is None else documents)
         self._height = -(-len(text) // (columns * world))
         self._starts = np.arange(rank * columns, (rank + 1) * columns) * self._height
-        self._count = len(cuts(tbptt, self._height, seed, 0).ends)
-        self._epoch, self._position = 0, 0
-
-    def __len__(self) -> int:
-        return self._count
+        super().__init__(len(cuts(tbptt, self._height, seed, 0).ends))
 
     def __iter__(self) -> Iterator[TextChunk]:
-        if self._position == len(self):
-            self._epoch, self._position = self._epoch + 1, 0
-        found = cuts(self._tbptt, self._height, self._seed, self._epoch)
-        random = np.random.default_rng([self._seed, self._epoch, 1])
+        self.begin()
+        found = cuts(self._tbptt, self._height, self._seed, self.epoch)
+        random = np.random.default_rng([self._seed, self.epoch, 1])
         offset = int(random.integers(len(self._text))) if self._offset else 0
-        while self._position < len(self):
-            self._position += 1
-            yield self._at(self._position - 1, found, offset)
+        while self.done < self.count:
+            self.done += 1
+            yield self._at(self.done - 1, found, offset)
 
     def _at(self, chunk: int, found: Cuts, offset: int) -> TextChunk:
         begin, end = int(found.begins[chunk]), int(found.ends[chunk])
@@ -128,11 +124,3 @@ class ChunkLoader:
         """Whether a document begins at each place."""
         found: np.ndarray[Any, Any] = self._documents[np.searchsorted(self._documents, places, "right") - 1] == places
         return found
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its chunks are done."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on behind the chunks that are done."""
-        self._epoch, self._position = state["epoch"], state["position"]

@@ -109,11 +109,11 @@ def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:
 
 
 def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings: config.TrainConfig) -> dict[str, Any]:
-    """Validates what was trained since the last validation, tests the best checkpoint, and gathers the record's facts."""
+    """Tests the best checkpoint and gathers the record's facts."""
     progress.pause()
     fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
     best, last, *_ = trainer.checkpoint_callbacks
-    if not progress.history or progress.history[-1]["step"] != trainer.global_step:
+    if not progress.history:  # a resumed run had nothing left to do
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
     samples = _decoding(trainer).samples
