@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -74,12 +74,12 @@ def continued(arguments: Sequence[str]) -> list[str]:
         Mistake: there is nothing to resume.
     """
     said = {override.key_or_group: override for override in map(_parsed, _overrides(arguments))}
-    if "resume" not in said or _values(said["resume"]) in ([""], ["null"]):
+    if "resume" not in said or said["resume"].value() in (None, ""):
         return list(arguments)
     from throughtime.train import checkpoint
 
-    outputs = _values(said["outputs"])[0] if "outputs" in said else "outputs"
-    start = checkpoint.find(_values(said["resume"])[0], outputs, "resume", "last")
+    outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
+    start = checkpoint.find(str(said["resume"].value()), outputs, "resume", "last")
     summary = start.parent.parent / "summary.json"
     begun = json.loads(summary.read_text())["overrides"] if summary.exists() else []
     own = ("hydra.", "hydra/", "resume")  # of the run that was
@@ -151,6 +151,8 @@ def _groups() -> dict[str, list[str]]:
 
 def _values(override: Override) -> list[str]:
     """The values of an override as they stand, one unless it sweeps."""
+    if isinstance(chosen := override.value(), Glob):
+        return list(chosen.filter(_groups().get(override.key_or_group, [])))
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [override.input_line.partition("=")[2] if override.input_line else ""]

@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next step, instead of going back to the system and being cleared again."""
+"""Memory: what a step frees is kept for the next one, instead of going back to the system and being cleared again."""
 
 import ctypes
 import os
@@ -22,3 +22,9 @@ def keep_freed() -> None:
     if set_option is not None:
         for option, value in _SETTINGS.items():
             set_option(option, value)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there was too little; torch has no one kind of error for it."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words

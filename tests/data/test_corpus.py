@@ -9,6 +9,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from tests.conftest import settings
 
+from throughtime import config
 from throughtime.data import corpus, files
 from throughtime.data.prepare import prepare
 
@@ -84,6 +85,25 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     named = ["data.source_field=en", "data.target_field=fr"]
     splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.csv", *named).data)
     assert set(pairs_of(splits)) == {("a", "b")}
+
+
+def test_a_carriage_return_ends_no_line_and_fields_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes(b"a\rb\r\nc\n")
+    assert files.read_lines("input", f"{tmp_path}/lines.txt") == ["a\rb", "c"]
+    (tmp_path / "pairs.tsv").write_text(f"{'x' * 200_000}\ty\n" * 40)
+    splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.tsv").data)
+    assert set(pairs_of(splits)) == {("x" * 200_000, "y")}
+
+
+@pytest.mark.parametrize("value", [None, ["a", "b"]])
+def test_rows_of_a_dataset_hold_texts(tmp_path: Path, value: object) -> None:
+    rows = Dataset.from_list([{"source": "a", "target": value}] * 20)
+    DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
+    fields = ["data=hf", f"data.path={tmp_path}/saved", "data.source_field=source", "data.target_field=target"]
+    with pytest.raises(config.Mistake, match="data.target_field=target: allowed is a column of texts"):
+        pairs_of(corpus.read(settings(*fields).data))
+    with pytest.raises(config.Mistake, match="data.test_split=held: allowed is a split of"):
+        corpus.read(settings(*fields, "data.test_split=held").data)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

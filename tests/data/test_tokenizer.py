@@ -52,6 +52,12 @@ def test_words_keep_lines_and_the_most_frequent() -> None:
     assert found.decode(found.encode("a c")) == "a \ufffd"
 
 
+def test_white_space_of_any_kind_parts_words() -> None:
+    found = tokenizer.fit(config.LearnedTokenizer("word", 100, False, False), ["a b\r\nc\td\r\n"])
+    assert sorted(found.vocabulary) == ["\n", "a", "b", "c", "d"]  # type: ignore[attr-defined]
+    assert found.encode("a b\r\nc\td\r\n") == found.encode("a  b\nc d\n")
+
+
 def test_an_unseen_character_is_named() -> None:
     found = tokenizer.fit(LEARNED["char"], ["abc"])
     with pytest.raises(config.Mistake, match=r"input line 3='z': allowed is a character"):

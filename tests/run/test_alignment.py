@@ -47,6 +47,11 @@ def test_a_line_without_text_has_none(answers: Callable[..., list[dict]]) -> Non
     assert answers("attention=text")[1]["hypotheses"][0]["attention"] == []
 
 
+def test_so_have_only_such_lines(translator: Path, decoded: Callable[..., bytes]) -> None:
+    rows = decoded(translator, b"\n \n", "attention=text", name="out.jsonl").splitlines()
+    assert [json.loads(row)["hypotheses"][0]["attention"] for row in rows] == [[], []]
+
+
 def test_images_lie_beside_the_output(answers: Callable[..., list[dict]], tmp_path: Path) -> None:
     rows = answers("attention=image")
     for row in rows:

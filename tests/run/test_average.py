@@ -1,5 +1,6 @@
 """`combine=average` decodes as a model whose weights are the mean does."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def test_the_mean_decodes_like_a_checkpoint_that_holds_it(checkpoints: Path, tmp
     assert decoded(tmp_path, str(checkpoints), "combine=average") == by_hand
     assert decoded(tmp_path, f"[{paths[0]},{paths[1]},{paths[2]}]", "combine=average") == by_hand
     assert decoded(tmp_path, str(paths[-1])) != by_hand
+
+
+def test_a_folder_of_one_checkpoint_is_that_one(checkpoints: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    copied = shutil.copy(min(checkpoints.glob("*.ckpt")), tmp_path / "alone")
+    assert decoded(tmp_path, f"{tmp_path}/alone") == decoded(tmp_path, str(copied))
 
 
 def test_several_checkpoints_need_a_word_on_what_to_do(checkpoints: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 from tests.run.conftest import job
 
 from throughtime import compose, config
+from throughtime.data import tokenizer
+from throughtime.run.decode.questions import Question, encoded
 from throughtime.run.decode.reading import Line, blocks_by_now, packed, whole_blocks
 
 Decoded = Callable[..., bytes]
@@ -58,6 +60,32 @@ def test_characters_never_seen_are_left_out(
     capsys.readouterr()
     assert decoded(language_model, "the \u4e16cat\n".encode(), "search=greedy") == plain
     assert "line 1 holds '\u4e16', which the model never saw" in capsys.readouterr().err
+
+
+def test_a_letter_that_grows_in_lowercase(translator: Path) -> None:
+    found = tokenizer.fit(config.PlainTokenizer("char", lowercase=True, joint=False), ["abc"])
+    asked = Question(1, "ab\u0130")
+    assert encoded(found, asked.text, asked, 100) == found.encode("ab")
+    assert "which the model never saw" in asked.remarks[0]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_stands_under_the_outputs_name_stays(
+    kind: str, translator: Path, decoded: Decoded, tmp_path: Path
+) -> None:
+    wanted, place = decoded(translator, b"one\ntwo\n", "search=greedy"), tmp_path / "place"
+    if kind == "link":
+        (tmp_path / "named.txt").write_text("before")
+        place.symlink_to(tmp_path / "named.txt")
+        job(f"checkpoint={translator}", f"input={tmp_path}/in.txt", f"output={place}", "search=greedy")
+        assert place.is_symlink()
+        assert place.read_bytes() == wanted
+        return
+    os.mkfifo(place)
+    with subprocess.Popen(["cat", place], stdout=subprocess.PIPE) as reader:
+        job(f"checkpoint={translator}", f"input={tmp_path}/in.txt", f"output={place}", "search=greedy")
+        assert reader.communicate(timeout=60)[0] == wanted
+    assert place.is_fifo()
 
 
 def test_a_language_model_goes_on_from_nothing(language_model: Path, decoded: Decoded) -> None:

@@ -104,6 +104,23 @@ def test_strange_pairs(translator: Path, decoded: Callable[..., bytes], capsys: 
     assert len(remarks) == 4
 
 
+def test_a_byte_order_mark_is_part_of_no_target(translator: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("one\n")
+    found = []
+    for mark in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "targets.txt").write_bytes(mark + b"un\n")
+        files = [f"input={tmp_path}/in.txt", f"targets={tmp_path}/targets.txt", f"output={tmp_path}/out.txt"]
+        job(f"checkpoint={translator}", "mode=score", *files)
+        found.append((tmp_path / "out.txt").read_text())
+    assert found[0] == found[1]
+
+
+def test_a_language_model_scores_no_targets(language_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("the cat\n")
+    with pytest.raises(config.Mistake, match="targets=.*: allowed is null with a language model"):
+        job(f"checkpoint={language_model}", "mode=score", f"input={tmp_path}/in.txt", f"targets={tmp_path}/in.txt")
+
+
 def test_other_numbers_of_targets_are_refused(translator: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\ntwo\n")
     for count in (1, 3):

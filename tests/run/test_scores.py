@@ -98,9 +98,10 @@ def test_what_the_checkpoint_measured_is_added(capsys: pytest.CaptureFixture[str
 def test_references_in_json_lines(tmp_path: Path) -> None:
     (tmp_path / "references.jsonl").write_text('{"target": "two\\nlines"}\n{"text": "one"}\n')
     assert _lines("references", str(tmp_path / "references.jsonl"), 2) == ["two\nlines", "one"]
-    (tmp_path / "references.jsonl").write_text('["two"]\n')
-    with pytest.raises(config.Mistake, match="JSON objects with a text under target, reference, text"):
-        _lines("references", str(tmp_path / "references.jsonl"), 1)
+    for row in ('["two"]', '{"target": null}', '{"target": ["a", "b"]}'):
+        (tmp_path / "references.jsonl").write_text(row + "\n")
+        with pytest.raises(config.Mistake, match="JSON objects with a text under target, reference, text"):
+            _lines("references", str(tmp_path / "references.jsonl"), 1)
 
 
 def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:

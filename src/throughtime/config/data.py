@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from throughtime.config.mistakes import wrong
-from throughtime.config.ranges import Count, Natural, Range, Share
+from throughtime.config.ranges import Count, Range, Share
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class NumberWords:
     name: Literal["number_words"]
     source_language: str
     target_language: str
-    smallest: Natural
-    largest: Count
+    smallest: Annotated[int, Range(at_least=0, at_most=10**15)]
+    largest: Annotated[int, Range(at_least=1, at_most=10**15)]
     train: Count
     validation: Count
     test: Count

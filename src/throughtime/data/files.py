@@ -16,6 +16,7 @@ from datasets import Dataset, IterableDataset
 from throughtime import config
 
 PIECE = 1 << 16  # bytes of text read at a time
+LONGEST_FIELD = 1 << 30  # characters, in a table
 SPLITS = ("train", "validation", "test")
 
 
@@ -47,12 +48,18 @@ def files_of(setting: str, name: str) -> list[Path]:
     paths = [Path(found) for found in sorted(glob.glob(name, recursive=True))] or [Path(name)]
     for path in paths:
         if not path.is_file():
-            raise config.wrong(setting, name, "a file that is there" if not path.exists() else "a file, not a folder")
+            raise config.wrong(setting, name, _instead(path))
         try:
             path.open("rb").close()
         except OSError as error:
             raise config.wrong(setting, name, f"a readable file ({error.strerror})") from error
     return paths
+
+
+def _instead(path: Path) -> str:
+    if not path.exists():
+        return "a file that is there"
+    return "a file, not a folder" if path.is_dir() else "a file, and this is a device or a pipe"
 
 
 def one_file(setting: str, name: str) -> Path:
@@ -194,12 +201,12 @@ def aligned(source_setting: str, source: str, target_setting: str, target: str) 
 
 
 def read_lines(setting: str, name: str) -> list[str]:
-    """The lines of one UTF-8 file without their ends."""
+    """The lines of one UTF-8 file without their ends, which a carriage return alone is none of."""
     try:
-        content = one_file(setting, name).read_text(encoding="utf-8-sig")
+        content = one_file(setting, name).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise not_utf8(setting, name, error) from error
-    return content.removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
 def _table(data: config.PairFiles, setting: str, name: str) -> list[Pair]:
@@ -227,6 +234,7 @@ def _malformed(setting: str, name: str, line: int, allowed: str) -> config.Mista
 
 def _columns(lines: list[str], fields: tuple[str | int, str | int], malformed: Any, delimiter: str) -> Iterator[Pair]:
     """Pairs from a delimited table; tab-separated fields are taken as they stand, csv's may be quoted."""
+    csv.field_size_limit(LONGEST_FIELD)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     table = csv.reader((line + "\n" for line in lines), delimiter=delimiter, quoting=quoting, strict=True)
     places: list[int] | None = None if any(isinstance(field, str) for field in fields) else [int(f) for f in fields]
@@ -254,7 +262,8 @@ def _objects(lines: list[str], fields: tuple[str | int, str | int], malformed: A
             source, target = row[names[0]], row[names[1]]
             if not (isinstance(source, str) and isinstance(target, str)):
                 raise TypeError("not a text")
-        except (ValueError, KeyError, TypeError) as error:
+            (source + target).encode()  # JSON can spell halves of characters
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             allowed = f"JSON objects with texts under the keys {names[0]} and {names[1]}, one a line"
             raise malformed(number, allowed) from error
         yield source, target

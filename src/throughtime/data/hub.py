@@ -24,12 +24,12 @@ def hub(data: config.HubDataset) -> dict[str, Rows]:
 
 def _splits(data: config.HubDataset) -> dict[str, Rows]:
     """The named splits; those without a name are split off the training rows' end (its start when streaming)."""
-    train, splits = _load(data, data.train_split), {}
+    train, splits = _load(data, "train", data.train_split), {}
     shares = {"validation": data.validation_share, "test": data.test_share}
     names = {"validation": data.validation_split, "test": data.test_split}
     for split, name in names.items():
         if name is not None:
-            splits[split] = _load(data, name)
+            splits[split] = _load(data, split, name)
         elif isinstance(train, datasets.IterableDataset):
             raise config.wrong(f"data.{split}_split", None, "a split's name with data.streaming=true")
     total = len(train) if isinstance(train, datasets.Dataset) else 0
@@ -39,7 +39,7 @@ def _splits(data: config.HubDataset) -> dict[str, Rows]:
     return {"train": train, **splits}
 
 
-def _load(data: config.HubDataset, split: str) -> Rows:
+def _load(data: config.HubDataset, part: str, split: str) -> Rows:
     path = str(data.path)
     if Path(path).exists() and not Path(path).is_dir():
         raise config.wrong(
@@ -51,7 +51,7 @@ def _load(data: config.HubDataset, split: str) -> Rows:
             return rows.to_iterable_dataset() if data.streaming else rows
         return datasets.load_dataset(path, data.subset, split=split, streaming=data.streaming)
     except KeyError as error:
-        raise config.wrong("data.train_split", split, f"a split of {path}") from error
+        raise config.wrong(f"data.{part}_split", split, f"a split of {path}") from error
     except Exception as error:  # the library raises many kinds: not there, no network, a bad split, a bad file
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise config.wrong("data.path", path, f"a dataset that loads ({reason[0].rstrip('.')})") from error
@@ -63,24 +63,25 @@ def _columns(data: config.HubDataset, rows: Rows) -> Rows:
     )
 
     def pick(row: dict[str, Any]) -> dict[str, str]:
-        return {column: _inside(row, str(field)) for column, field in fields.items()}
+        return {column: _inside(row, f"data.{column}_field", str(field)) for column, field in fields.items()}
 
-    _inside(next(iter(rows), None), *map(str, list(fields.values())[:1]))
+    if next(iter(rows), None) is None:
+        raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
     return rows.map(pick, remove_columns=rows.column_names)
 
 
-def _inside(row: Any, field: str) -> str:
+def _inside(row: dict[str, Any], setting: str, field: str) -> str:
     """A value, inside nested fields where `field` has dots."""
-    if row is None:
-        raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
-    value = row
+    value: Any = row
     for name in field.split("."):
         if not isinstance(value, Mapping) or name not in value:
             known = list(row)
-            raise config.wrong(
-                "data.text_field or data.source_field",
-                field,
-                f"one of {' '.join(known)}{config.nearest(field, known)}",
-            )
+            raise config.wrong(setting, field, f"one of {' '.join(known)}{config.nearest(field, known)}")
         value = value[name]
+    if value is None or not isinstance(value, str | int | float):
+        raise config.wrong(setting, field, f"a column of texts, and a row of this one holds {_kind(value)}")
     return str(value)
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

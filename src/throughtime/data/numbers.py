@@ -9,6 +9,8 @@ from num2words import CONVERTER_CLASSES, num2words
 
 from throughtime import config
 
+SIDES = ("source", "target")
+
 
 def identity(data: config.NumberWords) -> dict[str, Any]:
     """What determines the pairs: the settings and num2words' version."""
@@ -28,13 +30,21 @@ def number_words(data: config.NumberWords) -> dict[str, Dataset]:
     numbers = random.Random(0).sample(range(data.smallest, data.largest + 1), wanted)
     ends = {"train": data.train, "validation": data.train + data.validation, "test": wanted}
     starts = {"train": 0, "validation": ends["train"], "test": ends["validation"]}
-    return {split: _in_words(data, numbers[starts[split] : ends[split]]) for split in ends}
+    sides = {side: _in_words(f"data.{side}_language", getattr(data, f"{side}_language"), numbers) for side in SIDES}
+    return {
+        split: Dataset.from_dict({side: words[starts[split] : ends[split]] for side, words in sides.items()})
+        for split in ends
+    }
 
 
-def _in_words(data: config.NumberWords, numbers: list[int]) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "source": [num2words(number, lang=data.source_language) for number in numbers],
-            "target": [num2words(number, lang=data.target_language) for number in numbers],
-        }
-    )
+def _in_words(setting: str, language: str, numbers: list[int]) -> list[str]:
+    """Raises:
+    Mistake: the language has no words for one of the numbers.
+    """
+    words = []
+    for number in numbers:
+        try:
+            words.append(num2words(number, lang=language))
+        except Exception as error:  # each of the library's languages fails in a way of its own
+            raise config.wrong(setting, language, f"a language in which num2words can write {number}") from error
+    return words

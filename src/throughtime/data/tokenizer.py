@@ -108,18 +108,19 @@ class WordTokenizer(_Listed):
 
     @staticmethod
     def _split(text: str) -> list[str]:
-        return text.replace("\n", " \n ").strip(" ").split(" ") if "\n" in text else text.split()
+        first, *others = (line.split() for line in text.split("\n"))
+        return [*first, *(word for line in others for word in ("\n", *line))]
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocabulary: int) -> "WordTokenizer":
         """The most frequent words, so many that with the special ids they are `vocabulary`."""
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(word for word in cls._split(text) if word)
+            counts.update(cls._split(text))
         return cls([word for word, _ in counts.most_common(vocabulary - SPECIALS)])
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[self._known.get(word, UNK) for word in self._split(text) if word] for text in texts]
+        return [[self._known.get(word, UNK) for word in self._split(text)] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self._tokens(ids)).replace(" \n ", "\n").replace(" \n", "\n").replace("\n ", "\n")

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from throughtime import config
+from throughtime import config, memory
 from throughtime.run.decode.answers import Answer, Tally, Untold
 from throughtime.run.decode.conversation import Typewriter, is_typed, shows_tokens, typed
 from throughtime.run.decode.loading import files
-from throughtime.run.decode.output import Output, ResumableFile, marks_of
+from throughtime.run.decode.output import Output, ResumableFile, SpecialFile, marks_of
 from throughtime.run.decode.reading import Block, blocks_by_now, is_live, opened, whole_blocks, with_targets
 from throughtime.run.decode.scorer import Total
 from throughtime.run.decode.scores import References
@@ -32,8 +32,17 @@ def decode(settings: config.DecodeConfig) -> None:
     """Decodes or scores `input` into `output`, and says how good the whole is where that is asked.
 
     Raises:
-        Mistake: a file or checkpoint that cannot be used; an output that was there stays as it was.
+        Mistake: a file or checkpoint that cannot be used, or too little memory; an output that was there stays as it was.
     """
+    try:
+        _decode(settings)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.ran_out(error):
+            raise
+        raise config.wrong("batch", settings.batch, "less, or a smaller search, with the memory here") from error
+
+
+def _decode(settings: config.DecodeConfig) -> None:
     named = files(settings)
     found = sources(settings)
     total = _lines_of([source.path for source in found])
@@ -112,6 +121,8 @@ class Job:
     def _output(self, source: Source) -> Output:
         if source.target is None:
             return self.standard_output
+        if source.target.exists() and not source.target.is_file():
+            return SpecialFile(source.target)
         shaping = {name: value for name, value in _flat(config.plain(self.settings)) if name not in PLACES}
         return ResumableFile(source.target, {**shaping, "checkpoint": self.identity}, self.settings.resume)
 

@@ -56,7 +56,8 @@ def decode_line(cell: config.Cell, checkpoint: Path, samples: list[dict[str, Any
     program = _short(Path(sys.argv[0]).resolve().parent / "decode.py")
     line = next(iter(text.strip().splitlines()), "")
     code = f" allow_code={(cell.path or '').rpartition(':')[0]}" if isinstance(cell, config.OwnCell) else ""
-    return f"echo {shlex.quote(line)} | {_short(Path(sys.executable))} {program} checkpoint={checkpoint}{code}"
+    decoder = f"{_short(Path(sys.executable))} {program} checkpoint={shlex.quote(str(checkpoint))}{code}"
+    return f"echo {shlex.quote(line)} | {decoder}"
 
 
 def _samples(samples: list[dict[str, Any]]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from throughtime import build, config
+from throughtime import build, config, memory
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import Prepared, prepare
@@ -45,9 +45,8 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
 
 
 def _out_of_memory(error: BaseException, settings: config.TrainConfig) -> config.Mistake | None:
-    """The sentence for a run that is too large for its machine; torch has no one kind of error for it."""
-    words = str(error).lower()
-    if not isinstance(error, MemoryError) and not ("allocate memory" in words or "out of memory" in words):
+    """The sentence for a run that is too large for its machine."""
+    if not memory.ran_out(error):
         return None
     size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
     return config.wrong(

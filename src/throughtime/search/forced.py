@@ -28,6 +28,8 @@ def complete(hypothesis: Hypothesis) -> list[int]:
 def force(stepper: Stepper, batch: Batch, targets: Sequence[Sequence[int]]) -> list[Forced]:
     """The target of each row (ending in eos where that counts) as the stepper sees it; their log-probabilities sum to
     what a search returns for the same hypothesis."""
+    if not batch:
+        return []
     first, state = stepper.start(batch)
     tokens = pad([list(target) for target in targets], PAD).to(first.device)
     steps, attention, last = [], [], first[:, None]

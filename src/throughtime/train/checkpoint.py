@@ -7,6 +7,7 @@ Beside what Lightning saves, a checkpoint holds under `throughtime`:
 
 import glob
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
     Raises:
         Mistake: there is none.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
     if name == "last":
         path = max(Path(outputs).glob("**/checkpoints"), key=_age, default=path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
@@ -74,7 +75,10 @@ def find_all(name: str, outputs: str, setting: str) -> list[Path]:
     Raises:
         Mistake: there is none.
     """
-    matching = sorted(Path(found) for found in glob.glob(f"{name}/*.ckpt") or glob.glob(name))
+    name = os.path.expanduser(name)
+    if inside := sorted(Path(found) for found in glob.glob(f"{name}/*.ckpt")):
+        return inside
+    matching = sorted(Path(found) for found in glob.glob(name))
     return matching if len(matching) > 1 else [find(name, outputs, setting)]
 
 

@@ -73,6 +73,24 @@ class StandardOutput:
         sys.stdout.buffer.flush()
 
 
+class SpecialFile(StandardOutput):
+    """A device or a pipe that stands under the output's name; it stays, and is written as answers come."""
+
+    def __init__(self, target: Path):
+        self._target = target
+
+    def __enter__(self) -> "SpecialFile":
+        self._file = self._target.open("wb")
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._file.close()
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())
+        self._file.flush()
+
+
 class ResumableFile:
     """An output file; with `resume` it goes on where an earlier job stopped.
 

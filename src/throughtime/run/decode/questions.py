@@ -44,6 +44,8 @@ def question(line: Line, source: Source, pairs: bool) -> Question:
             asked.remarks.append("has no tab between a source and a target; the target is taken to be empty.")
     else:
         asked.text = text
+    if source.targets is not None and line.place == 1:
+        asked.target = asked.target.removeprefix("\ufeff")
     asked.text, asked.target, asked.prefix = (
         SURROGATES.sub("\ufffd", part) for part in (asked.text, asked.target, asked.prefix)
     )
@@ -75,7 +77,9 @@ def encoded(tokenizer: Tokenizer, text: str, asked: Question, longest: int, from
     """The ids of a question's text, at most `longest` of them, the first or the last; what they leave out is remarked."""
     ids = tokenizer.encode(text)
     if isinstance(tokenizer, CharTokenizer) and UNK in ids:
-        asked.remarks.append(f"holds {text[ids.index(UNK)]!r}, which the model never saw; such are left out.")
+        asked.remarks.append(
+            f"holds {tokenizer.read(text)[ids.index(UNK)]!r}, which the model never saw; such are left out."
+        )
         ids = [found for found in ids if found != UNK]
     if len(ids) > longest:
         kept = "last" if from_the_end else "first"

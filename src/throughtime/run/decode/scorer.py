@@ -22,6 +22,8 @@ class Scorer:
     eos, as lines are parts of a text that goes on."""
 
     def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
+        if loaded.continues and settings.targets is not None:
+            raise config.wrong("targets", settings.targets, "null with a language model, which scores the input alone")
         self._settings, self._loaded = settings, loaded
 
     def answer(self, source: Source, batch: Block) -> list[Answer]:

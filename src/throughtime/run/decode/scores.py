@@ -138,11 +138,17 @@ def _lines(setting: str, name: str, total: int | None) -> list[str]:
 
 
 def _texts(setting: str, path: Path) -> list[str]:
-    lines = [line.removesuffix("\r") for line in read_lines(setting, str(path))]
+    lines = read_lines(setting, str(path))
     if path.suffix != ".jsonl":
         return [read_back(line) for line in lines]
     try:
         rows = [json.loads(line) for line in lines]
-        return [str(next(row[key] for key in KEYS if key in row)) for row in rows]
+        return [_text(next(row[key] for key in KEYS if key in row)) for row in rows]
     except (ValueError, TypeError, StopIteration) as error:
         raise config.wrong(setting, path, f"JSON objects with a text under {', '.join(KEYS)}, one a line") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

@@ -118,4 +118,6 @@ def _source(settings: config.DecodeConfig, path: Path | None, target: Path | Non
     reads_json = path is not None and path.suffix == ".jsonl"
     decides = path if target is None or Path(settings.output).is_dir() else target
     told = decides is not None and decides.suffix == ".jsonl"
+    if target is not None and target.is_file() and target.is_symlink():
+        target = target.resolve()  # the link stays, and what it names is written
     return Source(path, target, reads_json, told if settings.format == "auto" else settings.format == "jsonl")
