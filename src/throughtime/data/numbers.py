@@ -38,8 +38,10 @@ def number_words(data: config.NumberWords) -> dict[str, Dataset]:
 
 
 def _in_words(setting: str, language: str, numbers: list[int]) -> list[str]:
-    """Raises:
-    Mistake: the language has no words for one of the numbers.
+    """The numbers as the language writes them.
+
+    Raises:
+        Mistake: it has no words for one of them.
     """
     words = []
     for number in numbers:
