@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from tests.conftest import settings
 
 from throughtime import config
-from throughtime.data import corpus, files
+from throughtime.data import corpus, files, numbers
 from throughtime.data.prepare import prepare
 
 ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
@@ -25,6 +25,14 @@ def test_numbers_stand_in_one_split_only() -> None:
     rows = pairs_of(corpus.read(data))
     assert len(set(rows)) == 900
     assert pairs_of(corpus.read(data)) == rows
+
+
+def test_a_language_without_words_for_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "num2words", lambda number, lang: {"en": "a number"}[lang])
+    with pytest.raises(
+        config.Mistake, match=r"data.target_language=fr: allowed is a language in which num2words can write \d+"
+    ):
+        corpus.read(settings().data)
 
 
 def test_docstrings_of_a_file_stay_together() -> None:

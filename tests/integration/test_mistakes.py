@@ -95,7 +95,6 @@ TRAIN = {
     "data=pairs data.source_path={}/two.txt": "allowed is set together with data.target_path",
     "data=pairs data.path={}/half.jsonl": "half.jsonl: allowed is JSON objects",
     "data=pairs data.path={}/deep.jsonl": "deep.jsonl: allowed is JSON objects",
-    "data.target_language=am data.largest=2000000": "data.target_language=am: allowed is a language in which num2words",
     "data.largest=100000000000000000000": "data.largest=100000000000000000000: allowed is a number of at least 1 and at most",
     "data=pairs data.path={}/null.jsonl": "null.jsonl: allowed is JSON objects with texts under the keys source and target",
     "data=pairs data.path={}/t*o.txt": "one file, and this pattern names 2",
