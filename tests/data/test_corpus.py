@@ -103,11 +103,13 @@ def test_a_carriage_return_ends_no_line_and_fields_may_be_long(tmp_path: Path) -
     assert set(pairs_of(splits)) == {("x" * 200_000, "y")}
 
 
+@pytest.mark.parametrize("streaming", ["false", "true"])
 @pytest.mark.parametrize("value", [None, ["a", "b"]])
-def test_rows_of_a_dataset_hold_texts(tmp_path: Path, value: object) -> None:
+def test_rows_of_a_dataset_hold_texts(tmp_path: Path, value: object, streaming: str) -> None:
     rows = Dataset.from_list([{"source": "a", "target": value}] * 20)
     DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
     fields = ["data=hf", f"data.path={tmp_path}/saved", "data.source_field=source", "data.target_field=target"]
+    fields += [f"data.streaming={streaming}", "data.validation_split=train", "data.test_split=train"]
     with pytest.raises(config.Mistake, match="data.target_field=target: allowed is a column of texts"):
         pairs_of(corpus.read(settings(*fields).data))
     with pytest.raises(config.Mistake, match="data.test_split=held: allowed is a split of"):

@@ -63,6 +63,7 @@ TRAIN = {
     "tbptt.chunk=null": "tbptt.chunk=null: allowed is a whole number",
     "trainer.precision=16-mixed trainer.accelerator=cpu": "=16-mixed: allowed is auto, 32-true or 64-true here, as it needs",
     "experiment=multi30k data=number_words dropout=none dropout.rate=0.3": "dropout.rate is no setting",
+    "cell.name=[lstm]": "; did you mean lstm?",
     "trainer.precision=fp8": "trainer.precision=fp8: allowed is auto, 32-true, bf16-mixed, 16-mixed or 64-true",
     "cell=lstm,gru": "cell=lstm,gru lists several values: allowed with -m",
     "data=text data.path=a=b": "data.path=a=b can't be read",

@@ -62,7 +62,7 @@ def test_characters_never_seen_are_left_out(
     assert "line 1 holds '\u4e16', which the model never saw" in capsys.readouterr().err
 
 
-def test_a_letter_that_grows_in_lowercase(translator: Path) -> None:
+def test_a_letter_that_grows_in_lowercase() -> None:
     found = tokenizer.fit(config.PlainTokenizer("char", lowercase=True, joint=False), ["abc"])
     asked = Question(1, "ab\u0130")
     assert encoded(found, asked.text, asked, 100) == found.encode("ab")

@@ -50,7 +50,9 @@ def _chosen_alone(value: Any, kind: Any) -> Any:
 
 def _named(value: Mapping[str, Any], sections: list[Any]) -> Any:
     """The section whose `name` literal is the one given, or None; a section without a name stands alone."""
-    return sections[0] if len(sections) == 1 else _by_name(sections).get(value.get("name"))
+    if len(sections) == 1:
+        return sections[0]
+    return next((section for name, section in _by_name(sections).items() if name == value.get("name")), None)
 
 
 def _by_name(sections: list[Any]) -> dict[Any, Any]:
@@ -103,10 +105,9 @@ def _section(value: Any, sections: list[Any], where: str) -> Any:
     """The section whose `name` literal is the one given; a section without a name stands alone."""
     if not isinstance(value, Mapping):
         raise wrong(where, value, "a group of settings")
-    if len(sections) == 1:
-        return check(value, sections[0], f"{where}.")
-    by_name = _by_name(sections)
-    return check(value, by_name[_choice(value.get("name"), tuple(by_name), where)], f"{where}.")
+    if len(sections) > 1:
+        _choice(value.get("name"), tuple(_by_name(sections)), where)
+    return check(value, _named(value, sections), f"{where}.")
 
 
 def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:

@@ -65,8 +65,10 @@ def _columns(data: config.HubDataset, rows: Rows) -> Rows:
     def pick(row: dict[str, Any]) -> dict[str, str]:
         return {column: _inside(row, f"data.{column}_field", str(field)) for column, field in fields.items()}
 
-    if next(iter(rows), None) is None:
+    first = next(iter(rows), None)
+    if first is None:
         raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
+    pick(first)  # a streamed dataset would refuse a field only later, inside of its own errors
     return rows.map(pick, remove_columns=rows.column_names)
 
 
@@ -78,10 +80,7 @@ def _inside(row: dict[str, Any], setting: str, field: str) -> str:
             known = list(row)
             raise config.wrong(setting, field, f"one of {' '.join(known)}{config.nearest(field, known)}")
         value = value[name]
-    if value is None or not isinstance(value, str | int | float):
-        raise config.wrong(setting, field, f"a column of texts, and a row of this one holds {_kind(value)}")
+    if not isinstance(value, str | int | float):
+        held = "nothing" if value is None else f"a {type(value).__name__}"
+        raise config.wrong(setting, field, f"a column of texts, and a row of this one holds {held}")
     return str(value)
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

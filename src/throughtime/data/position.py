@@ -28,9 +28,10 @@ class Position:
             Mistake: an epoch that is under way had another number of batches.
         """
         count = state.get("count", self.count)
-        if count != self.count and state["position"] < count:
+        whole = state["position"] == count
+        if count != self.count and not whole:
             raise config.Mistake(
                 f"resume goes on within an epoch of {count} batches, of which {state['position']} are done: allowed are"
                 f" batch, tbptt and trainer.devices as they were, and these make {self.count}."
             )
-        self.epoch, self.done = state["epoch"], self.count if state["position"] == count else state["position"]
+        self.epoch, self.done = state["epoch"], self.count if whole else state["position"]

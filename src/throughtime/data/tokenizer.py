@@ -205,8 +205,11 @@ def encode_known(tokenizer: Tokenizer, text: str, where: str) -> list[int]:
         Mistake: naming `where` the text stands and the first character unseen.
     """
     ids = tokenizer.encode(text)
-    if isinstance(tokenizer, CharTokenizer) and UNK in ids:
-        raise config.wrong(
-            where, repr(tokenizer.read(text)[ids.index(UNK)]), "a character of the training text (tokenizer=char)"
-        )
+    if strange := unseen(tokenizer, text, ids):
+        raise config.wrong(where, repr(strange), "a character of the training text (tokenizer=char)")
     return ids
+
+
+def unseen(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> str | None:
+    """The first character of a text with these ids that a character tokenizer never saw, if there is one."""
+    return tokenizer.read(text)[ids.index(UNK)] if isinstance(tokenizer, CharTokenizer) and UNK in ids else None

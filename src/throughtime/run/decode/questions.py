@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from throughtime.data.tokenizer import UNK, CharTokenizer, Tokenizer
+from throughtime.data.tokenizer import UNK, Tokenizer, unseen
 from throughtime.run.decode.reading import Line
 from throughtime.run.decode.sources import Source
 
@@ -76,10 +76,8 @@ def _or(keys: tuple[str, ...]) -> str:
 def encoded(tokenizer: Tokenizer, text: str, asked: Question, longest: int, from_the_end: bool = False) -> list[int]:
     """The ids of a question's text, at most `longest` of them, the first or the last; what they leave out is remarked."""
     ids = tokenizer.encode(text)
-    if isinstance(tokenizer, CharTokenizer) and UNK in ids:
-        asked.remarks.append(
-            f"holds {tokenizer.read(text)[ids.index(UNK)]!r}, which the model never saw; such are left out."
-        )
+    if strange := unseen(tokenizer, text, ids):
+        asked.remarks.append(f"holds {strange!r}, which the model never saw; such are left out.")
         ids = [found for found in ids if found != UNK]
     if len(ids) > longest:
         kept = "last" if from_the_end else "first"
