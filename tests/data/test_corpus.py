@@ -116,6 +116,16 @@ def test_rows_of_a_dataset_hold_texts(tmp_path: Path, value: object, streaming: 
         corpus.read(settings(*fields, "data.test_split=held").data)
 
 
+def test_a_streamed_row_without_a_text_is_told_as_such(tmp_path: Path) -> None:
+    rows = Dataset.from_list([{"source": "a", "target": target} for target in ("b", "c", None)])
+    DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
+    splits = ["data.streaming=true", "data.validation_split=train", "data.test_split=train", "tokenizer=byte"]
+    fields = ["data.source_field=source", "data.target_field=target"]
+    plain = settings("data=hf", f"data.path={tmp_path}/saved", *fields, *splits)
+    with pytest.raises(config.Mistake, match="data.target_field=target: .* a row of this one holds nothing"):
+        prepare(plain.data, plain.tokenizer, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     rows = Dataset.from_list([{"translation": {"en": source, "de": target}} for source, target in ROWS])

@@ -19,7 +19,7 @@ WIDTH = 4  # lengths that round up to the same multiple of this share a bucket
 def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> dict[str, Any]:
     """Saves the rows with their ids and lengths, and tells how many pairs and tokens."""
     if isinstance(rows, datasets.IterableDataset):
-        rows = datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=str(folder) + ".streamed")
+        rows = _gathered(rows, f"{folder}.streamed")
     if not len(rows):
         return {"pairs": 0}
     rows = rows.map(lambda pairs: _encode(pairs, tokenizers), batched=True, keep_in_memory=len(rows) < 1_000_000)
@@ -29,6 +29,14 @@ def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> di
         digest.update(f"{pair['source']}\0{pair['target']}\n".encode())
     lengths = {f"{side}_tokens": int(np.sum(rows[f"{side}_length"])) for side in tokenizers}
     return {"pairs": len(rows), **lengths, "sha256": digest.hexdigest()}
+
+
+def _gathered(rows: datasets.IterableDataset, folder: str) -> Any:
+    """Streamed rows as a table; what is wrong with one is told as it is, not as the library wraps it."""
+    try:
+        return datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=folder)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise error.__cause__ or error from None
 
 
 def _encode(pairs: dict[str, list[str]], tokenizers: dict[str, Tokenizer]) -> dict[str, list[Any]]:
