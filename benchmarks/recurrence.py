@@ -2,8 +2,9 @@
 
     python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100]
 
-Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
-equally many gates, `per float32` the time beside the cell's own in float32.
+Float32, and bf16 where the processor multiplies in it. Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
+equally many gates (a gate being a product with the input and one with the state, both hidden x hidden), `per float32` the
+time beside the cell's own in float32.
 """
 
 import argparse
@@ -21,13 +22,14 @@ from throughtime.compose import composed
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell, cell_class
 from throughtime.nn.engines.native import KERNELS
+from throughtime.nn.products import bf16_on_cpu
 
 ENGINES = ("loop", "fused", "auto", "native")
 TORCH = {"nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN}
-PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "float32": nullcontext,
-    "bf16": partial(torch.autocast, "cpu", torch.bfloat16),
-}
+TORCH_GATES = {"nn.LSTM": 4, "nn.GRU": 3, "nn.RNN": 1}
+PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {"float32": nullcontext}
+if bf16_on_cpu():
+    PRECISIONS["bf16"] = partial(torch.autocast, "cpu", torch.bfloat16)
 
 
 def step(precision: str, run: Callable[[Tensor], tuple[Tensor, Any]], inputs: Tensor) -> None:
@@ -41,6 +43,12 @@ def cell_of(name: str, hidden: int) -> Cell:
     """The cell of `cell=<name>`."""
     settings = config.check(composed("train", [f"cell={name}"]), config.TrainConfig)
     return cell_class(settings.cell)(hidden, hidden)
+
+
+def gates_of(cell: Cell) -> float:
+    """How many gates the products of a step are."""
+    weights = [cell.weight_input, *(weight for weight, _ in cell.matrices())]
+    return sum(weight.numel() for weight in weights) / (2 * cell.hidden**2)
 
 
 def engines_of(cell: Cell, engines: list[str]) -> list[str]:
@@ -69,7 +77,7 @@ def rows_of(times: dict[str, float], hidden: int) -> list[dict[str, Any]]:
     for job, milliseconds in times.items():
         name, engine, precision = job.split()
         lstm, own = times[f"nn.LSTM torch {precision}"], times[f"{name} {engine} float32"]
-        gates = 4 if engine == "torch" else cell_of(name, 8).gates
+        gates = TORCH_GATES[name] if engine == "torch" else gates_of(cell_of(name, hidden))
         row = {"hidden": hidden, "cell": name, "engine": engine, "precision": precision, "ms": milliseconds}
         ratios = {
             "per LSTM": milliseconds / lstm,

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+SMALL = 1 << 22  # multiplications, below which the call of oneDNN (40 us) costs more than its kernel saves
+
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b as `torch.nn.functional.linear`: inputs (..., in), weight (out, in), bias (out,) -> (..., out)."""
@@ -26,7 +28,10 @@ class Linear(nn.Linear):
 
 
 def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is packed ahead."""
+    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is laid out ahead."""
+    if rows * matrix.numel() <= SMALL and matrix.device.type == "cpu" and matrix.dtype == torch.float32:
+        columns = matrix.t().contiguous()
+        return (lambda x: x @ columns) if bias is None else (lambda x: torch.addmm(bias, x, columns))
     if _has_kernel(matrix):
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
         return lambda x: _product(x, packed, bias)

@@ -14,9 +14,12 @@ from throughtime.nn.products import linear
 
 
 def normalised(values: Tensor) -> Tensor:
-    """LN over the last axis, neither scaled nor shifted; written out, as compiled kernels have it faster."""
-    centred = values - values.mean(dim=-1, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + 1e-5)
+    """LN over the last axis, neither scaled nor shifted; written out, as compiled kernels have it faster. To the variance
+    the mean is a constant, as the derivative by it is 0."""
+    units = values.shape[-1]
+    mean = values.sum(dim=-1, keepdim=True) / units
+    variance = (values - mean.detach()).square().sum(dim=-1, keepdim=True) / units
+    return (values - mean) * torch.rsqrt(variance + 1e-5)
 
 
 class LayerNormLstm(Cell):
@@ -79,19 +82,22 @@ class LayerNormGru(Cell):
         self.scale_hidden = nn.Parameter(torch.ones(3 * hidden))
         self.bias_candidate = nn.Parameter(torch.zeros(hidden))
 
-    @staticmethod
-    def _normalised(blocks: Tensor) -> Tensor:
-        """[r, z] and n of (..., 3 * hidden), each by itself."""
-        gates, candidate = blocks.split([blocks.shape[-1] // 3 * 2, blocks.shape[-1] // 3], dim=-1)
-        return torch.cat([normalised(gates), normalised(candidate)], dim=-1)
-
     def project(self, inputs: Tensor) -> Tensor:
-        return self._normalised(linear(inputs, self.weight_input)) * self.scale_input + self.bias_input
+        gates, scales, biases = map(self._parts, (linear(inputs, self.weight_input), self.scale_input, self.bias_input))
+        parts = zip(gates, scales, biases, strict=True)
+        return torch.cat([F.layer_norm(values, scale.shape, scale, bias) for values, scale, bias in parts], dim=-1)
+
+    @staticmethod
+    def _parts(blocks: Tensor) -> tuple[Tensor, ...]:
+        """[r, z] and n of (..., 3 * hidden), each of which is normalised by itself."""
+        hidden = blocks.shape[-1] // 3
+        return blocks.split([2 * hidden, hidden], dim=-1)
 
     @staticmethod
     def step(input_gates: Tensor, product: Tensor, state: CellState, scale: Tensor, bias: Tensor) -> CellState:
         input_r, input_z, input_n = input_gates.chunk(3, dim=-1)
-        recurrent_r, recurrent_z, recurrent_n = (LayerNormGru._normalised(product) * scale).chunk(3, dim=-1)
+        recurrent = torch.cat([normalised(part) for part in LayerNormGru._parts(product)], dim=-1)
+        recurrent_r, recurrent_z, recurrent_n = (recurrent * scale).chunk(3, dim=-1)
         z = torch.sigmoid(input_z + recurrent_z)
         n = torch.tanh(input_n + torch.sigmoid(input_r + recurrent_r) * (recurrent_n + bias))
         return {"h": (1 - z) * n + z * state["h"]}

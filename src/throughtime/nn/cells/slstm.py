@@ -8,6 +8,9 @@ from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.cells.start import Start
 
 
+EXACT = 40.0  # log(1 + exp(x)) - x is nothing beyond, in float64, too
+
+
 class Slstm(Cell):
     """Gates in the order i, f, z, o; each a = W x_t + b + R h_{t-1} + c, R block-diagonal with one block for each head.
 
@@ -40,9 +43,10 @@ class Slstm(Cell):
     @staticmethod
     def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
         i, f, z, o = (input_gates + recurrent_gates).chunk(4, dim=-1)
-        kept = F.logsigmoid(f) + state["m"]
-        m = torch.maximum(kept, i)
-        i, f = torch.exp(i - m), torch.exp(kept - m)
+        kept = state["m"] - F.softplus(-f, threshold=EXACT)
+        ahead = i - kept
+        less, m = torch.exp(-ahead.abs()), torch.where(ahead > 0, i, kept)
+        i, f = torch.where(ahead > 0, 1.0, less), torch.where(ahead > 0, less, 1.0)
         c, n = f * state["c"] + i * torch.tanh(z), f * state["n"] + i
         return {"h": torch.sigmoid(o) * c / n, "c": c, "n": n, "m": m}
 

@@ -110,6 +110,10 @@ def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModul
     return fx.GraphModule(graph, fx_graph_cse(graph.graph))
 
 
+_SETTINGS = {
+    "cpp.use_decompose_tanh": True,  # by exp it is twice as fast, and as exact beside 1 as the type is
+    "size_asserts": False,  # up to half of a small kernel's time, and every tensor is laid out here for its kernel
+}
 _KERNELS: dict[str, Callable[[list[Tensor]], Sequence[Tensor]]] = {}
 _SECONDS: list[float] = []
 
@@ -129,8 +133,7 @@ def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tens
     if key not in _KERNELS:
         context = TracingContext(inputs[0].fake_mode)  # type: ignore[attr-defined]
         started = time.perf_counter()
-        # tanh by exp is twice as fast, and as exact beside 1 as the type is
-        with torch.no_grad(), tracing(context), inductor.patch({"cpp.use_decompose_tanh": True}):
+        with torch.no_grad(), tracing(context), inductor.patch(_SETTINGS):
             _KERNELS[key] = compile_fx_inner(graph, inputs)
         _SECONDS.append(time.perf_counter() - started)
     return _KERNELS[key]
@@ -184,7 +187,6 @@ def _partition(graph: fx.GraphModule, inputs: int, outputs: int, places: list[in
 
 _POINTWISE = {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "erf"}
 _REDUCTIONS = {"sum", "mean", "var_mean", "amax", "amin", "max", "min"}
-_DEAR = _POINTWISE | _REDUCTIONS  # dearer to compute again than to read
 
 
 def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
@@ -203,12 +205,23 @@ def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
 
 
 def _bases(node: fx.Node) -> set[fx.Node]:
-    """The one node that cheap operations make this one of, or none for a constant; itself where there is no such one."""
-    name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
-    if node.op == "placeholder" or name in _DEAR:
+    """What cheap operations make a node of: at most one node of the rows' width, beside numbers of which a row has one;
+    itself where there are more."""
+    if node.op == "placeholder" or _dear(node):
         return {node}
-    found = set().union(*(_bases(before) for before in node.all_input_nodes))
-    return found if len(found) <= 1 else {node}
+    found: set[fx.Node] = set().union(*(_bases(before) for before in node.all_input_nodes))
+    return found if sum(map(_wide, found)) <= 1 else {node}
+
+
+def _dear(node: fx.Node) -> bool:
+    """Whether a node is dearer to compute again than to read."""
+    name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
+    product = name == "pow" and node.args[1] in (1, 2, 3)
+    return name in _REDUCTIONS or (name in _POINTWISE and _wide(node) and not product)
+
+
+def _wide(node: fx.Node) -> bool:
+    return bool(node.meta["val"].shape[-1] > 1)
 
 
 def _extracted(graph: fx.GraphModule, inputs: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
