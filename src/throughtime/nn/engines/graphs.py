@@ -86,7 +86,27 @@ def kernel(function: Function, inputs: list[Tensor], slots: int | None = None) -
             slot.copy_(result)
         return results[count:]
 
-    return Kernel(compiled(_traced(into, arguments), arguments), kinds)
+    graph = _traced(into, arguments)
+    _write_by_piece(graph.graph)
+    return Kernel(compiled(graph, arguments), kinds)
+
+
+def _write_by_piece(graph: fx.Graph) -> None:
+    """Writes a slot's pieces where they belong, instead of joining them elsewhere and copying the whole."""
+    aten = torch.ops.aten
+    for node in graph.find_nodes(op="call_function", target=aten.copy_.default):
+        slot, joined = node.args
+        if joined.target is not aten.cat.default or len(joined.users) > 1:
+            continue
+        start = 0
+        with graph.inserting_before(node):
+            for piece in joined.args[0]:
+                end = start + piece.meta["val"].shape[-1]
+                columns = graph.call_function(aten.slice.Tensor, (slot, 1, start, end))
+                graph.call_function(aten.copy_.default, (columns, piece))
+                start = end
+        graph.erase_node(node)
+        graph.erase_node(joined)
 
 
 def like(kind: Kind, inputs: list[Tensor]) -> Tensor:
@@ -134,7 +154,7 @@ def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tens
         context = TracingContext(inputs[0].fake_mode)  # type: ignore[attr-defined]
         started = time.perf_counter()
         with torch.no_grad(), tracing(context), inductor.patch(_SETTINGS):
-            _KERNELS[key] = compile_fx_inner(graph, inputs)
+            _KERNELS[key] = compile_fx_inner(graph, inputs).current_callable
         _SECONDS.append(time.perf_counter() - started)
     return _KERNELS[key]
 
