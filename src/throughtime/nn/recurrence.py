@@ -14,7 +14,7 @@ from throughtime.nn.engines.native import KERNELS, native
 from throughtime.nn.engines.scan import scan
 
 WIDE = 384  # units from which the compiled LSTM in bf16 is faster than torch's, on a CPU without matrix tiles (AMX)
-WORTH_COMPILING = 1 << 17  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
+WORTH_COMPILING = 1 << 14  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
 
 
 def run(
