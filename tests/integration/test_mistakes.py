@@ -94,6 +94,8 @@ TRAIN = {
     "data=pairs data.path={}/table.xls": "table.xls: allowed is a file that ends in",
     "data=pairs data.source_path={}/two.txt data.target_path={}/three.txt": "three.txt: allowed is a file of 2 lines",
     "data=pairs data.source_path={}/two.txt": "allowed is set together with data.target_path",
+    "data=pairs data.path={}/forty.tsv data.validation_path={}/forty.tsv data.validation_source_path={}/two.txt "
+    "data.validation_target_path={}/two.txt": "forty.tsv: allowed is one table file, or null with data.validation_source",
     "data=pairs data.path={}/half.jsonl": "half.jsonl: allowed is JSON objects",
     "data=pairs data.path={}/deep.jsonl": "deep.jsonl: allowed is JSON objects",
     "data.largest=100000000000000000000": "data.largest=100000000000000000000: allowed is a number of at least 1 and at most",

@@ -183,13 +183,15 @@ def refuse_contradictory_data(data: Data) -> None:
 
 
 def _refuse_contradictory_pairs(data: PairFiles) -> None:
-    if (data.path is None) == (data.source_path is None):
+    if data.path is None and data.source_path is None:
         raise wrong("data.path", data.path, "one table file, or null with data.source_path and data.target_path")
     for setting in ("source_field", "target_field"):
         field = str(getattr(data, setting))
         if field.startswith("-") and field[1:].isdigit():
             raise wrong(f"data.{setting}", field, "the number of a column, from 0, or its name")
     for split in ("", "validation_", "test_"):
-        source, target = f"{split}source_path", f"{split}target_path"
+        table, source, target = (f"{split}{side}path" for side in ("", "source_", "target_"))
         if (getattr(data, source) is None) != (getattr(data, target) is None):
             raise wrong(f"data.{source}", getattr(data, source), f"set together with data.{target}")
+        if None not in (getattr(data, table), getattr(data, source)):
+            raise wrong(f"data.{table}", getattr(data, table), f"one table file, or null with data.{source}")

@@ -7,7 +7,6 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.cells.start import Start
 
-
 EXACT = 40.0  # log(1 + exp(x)) - x is nothing beyond, in float64, too
 
 
@@ -43,10 +42,10 @@ class Slstm(Cell):
     @staticmethod
     def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
         i, f, z, o = (input_gates + recurrent_gates).chunk(4, dim=-1)
-        kept = state["m"] - F.softplus(-f, threshold=EXACT)
+        kept = state["m"] - F.softplus(-f, threshold=EXACT)  # log sigmoid(a_f) + m_{t-1}
         ahead = i - kept
         less, m = torch.exp(-ahead.abs()), torch.where(ahead > 0, i, kept)
-        i, f = torch.where(ahead > 0, 1.0, less), torch.where(ahead > 0, less, 1.0)
+        i, f = torch.where(ahead > 0, 1.0, less), torch.where(ahead > 0, less, 1.0)  # the greater of the two is 1
         c, n = f * state["c"] + i * torch.tanh(z), f * state["n"] + i
         return {"h": torch.sigmoid(o) * c / n, "c": c, "n": n, "m": m}
 

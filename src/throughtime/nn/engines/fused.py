@@ -8,7 +8,6 @@ The tensors of all steps lie behind one another, (time, batch, width), and the k
 precision the products are in the lower precision; states, and the sums that make them, stay in the weights' own.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from itertools import repeat
@@ -24,7 +23,7 @@ from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
-from throughtime.nn.engines.step import Setting, StageKernels, StepKernels
+from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
 
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
@@ -171,48 +170,46 @@ class Run:
 
     def backward(self, outputs: Tensor, final: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
         """The gradients of the gates and of everything given, in its order."""
-        above, waiting = list(outputs.contiguous().unbind(0)), self._boundary(final)
+        boundary = self._kernels.boundary  # first of all, as the stages learn their sources by it
+        above = list(outputs.contiguous().unbind(0))
         if not self._kernels.setting.masked:
             above[-1] = above[-1] + final[0]
+        gradients, nothing = self._boundary(final)
         plans = [self._backward_plan(place, stage) for place, stage in reversed(self._stages)]
         for time in reversed(range(self._steps)):
-            for stage, columns, slots, multiply in plans:
+            gradients[ABOVE] = above[time]
+            for run, columns, slots, sources, flows, multiply in plans:
                 written = slots[time]
-                stage.backward.run([*written, *columns[time], *self._sources(stage, waiting, above[time])])
-                for name, slot, through in stage.flows:
-                    waiting[name].append(multiply(written[slot]) if through else written[slot])
-            for name in self._kernels.states:
-                waiting[name] += waiting.pop(f"old {name}", [])
+                run([*written, *columns[time], *[gradients[number] for number in sources]])
+                for number, slot, through in flows:
+                    gradients[number] = multiply(written[slot]) if through else written[slot]
+            gradients |= nothing
         found = self._beyond_the_recurrence()
-        found |= {f"{name}@0": torch.stack(waiting[name]).sum(0) for name in self._kernels.states if waiting[name]}
+        for name, sources in boundary.items():
+            if sources:
+                found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in sources]).sum(0)
         return found.get("gates@0"), *(found.get(name) for name in self._given)
 
-    def _boundary(self, final: tuple[Tensor, ...]) -> defaultdict[str, list[Tensor]]:
-        """What would come from behind the last step: the final states' gradients, in the dtypes that the kernels expect."""
-        waiting: defaultdict[str, list[Tensor]] = defaultdict(list)
-        state = self._kernels.setting.state
+    def _boundary(self, final: tuple[Tensor, ...]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """By their numbers the gradients that come to the last step, those of the final states and zeros, and what comes
+        by an unused number to the others."""
+        last, state = self._kernels.stages[-1], self._kernels.setting.state
+        gradients = {
+            number: self._gates.new_zeros((self._batch, stage.writes[name][1]), dtype=dtype)
+            for stage in self._kernels.stages
+            for name, sources in stage.sources.items()
+            for number, dtype in sources
+        }
+        nothing = {number: zeros for number, zeros in gradients.items() if number >= self._kernels.unused}
         for name, gradient in zip(self._kernels.states, final, strict=True):
-            dtypes = self._kernels.boundary[name]
-            waiting[name] = [torch.zeros_like(gradient, dtype=dtype) for dtype in dtypes]
             if name != self._kernels.output:
-                at = dtypes.index(state) if state in dtypes else 0
-                waiting[name][at : at + 1] = [gradient.to(dtypes[at] if dtypes else state).contiguous()]
-        return waiting
-
-    def _sources(self, stage: StageKernels, waiting: dict[str, list[Tensor]], above: Tensor) -> list[Tensor]:
-        """The gradients that come together in the results of a stage, result by result."""
-        sources: list[Tensor] = []
-        for name in stage.differentiated:
-            coming = waiting.pop(name, [])
-            if stage.last and name == self._kernels.output:
-                coming = [*coming, above]
-            sources += coming or [
-                self._gates.new_zeros((self._batch, stage.writes[name][1]), dtype=stage.writes[name][2])
-            ]
-        return sources
+                number, dtype = max(last.sources[name], key=lambda source: source[1] == state)  # the most exact one
+                gradients[number] = gradient.to(dtype).contiguous()
+        return gradients, nothing
 
     def _backward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
-        """The backward kernel's stage, what was saved for it and where it writes at each step, and the product before it."""
+        """A stage's backward kernel, what was saved for it and where it writes at each step, the numbers of the gradients
+        that come to it and of those that it sends on, and the product before it."""
         takes, writes = self._kernels.takes[place - 1], self._kernels.writes[place - 1]
         further = zip(*self._saved[place], strict=True)
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
@@ -220,8 +217,10 @@ class Run:
         rows |= {at: self._rows[name] for at, name in enumerate(takes)}
         columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=False)) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
+        sources = [number for name in stage.differentiated for number, _ in stage.sources[name]]
+        flows = [(number, slot, through) for number, (_, slot, through) in enumerate(stage.flows, start=stage.first)]
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
-        return stage, columns, slots, transposed
+        return stage.backward.run, columns, slots, sources, flows, transposed
 
     def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
         """Rows to write gradients into; where no later product or sum reads them all, two take turns."""

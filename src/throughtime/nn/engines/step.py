@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
 
-Waiting = dict[str, list[torch.dtype]]  # the gradients on their way to a carried tensor, by their dtypes
+Source = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
+ABOVE = 0  # the number of what comes from the layer above
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class StageKernels:
         results = self._results(dict(zip(self.takes, self._stand_ins, strict=True)))
         self.writes = dict(zip(results, graphs.kinds_of(list(results.values())), strict=True))
         self.differentiated = [name for name in self.writes if not name.startswith("low ")]
-        self.sources: Waiting = {}
+        self.sources: dict[str, list[Source]] = {}
+        self.first = 0  # the number of the first of the `flows`; the others follow
 
     def _taken(self, carried: dict[str, Kind]) -> dict[str, Kind]:
         cell, setting = self._cell, self._setting
@@ -131,7 +134,7 @@ class StageKernels:
         """What was saved, then the sources of each result's gradient -> the gradients in the slots of `reached`."""
         takes, results = graphs.kinds_of(self._stand_ins), self.forward.kinds
         saved = [takes[place] if place >= 0 else results[-1 - place] for place in self.derived.saved]
-        sources = [(*self.writes[name][:2], dtype) for name in self.differentiated for dtype in self.sources[name]]
+        sources = [(*self.writes[name][:2], dtype) for name in self.differentiated for _, dtype in self.sources[name]]
         stand_ins = [graphs.like(kind, self._stand_ins) for kind in [*saved, *sources]]
         return graphs.kernel(self._summed_backward, stand_ins)
 
@@ -157,6 +160,7 @@ class StepKernels:
 
     def __init__(self, cell: Cell, setting: Setting):
         self.states, self.setting = cell.states, setting
+        self.unused = ABOVE + 1  # the first number that no flow goes by; nothing comes by it, and by those behind it
         carried: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
         self.stages: list[StageKernels] = []
         for place in range(len(cell.stages())):
@@ -184,19 +188,19 @@ class StepKernels:
         return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
 
     @cached_property
-    def boundary(self) -> Waiting:
+    def boundary(self) -> dict[str, list[Source]]:
         """The gradients that a step leaves for each state before it; every stage learns the sources of its results."""
-        found = self._walk({})
-        return self._walk(found)
+        for stage in reversed(self.stages):
+            stage.first, self.unused = self.unused, self.unused + len(stage.flows)
+        return self._walk(self._walk({}))
 
-    def _walk(self, boundary: Waiting) -> Waiting:
-        waiting = defaultdict(list, {name: list(dtypes) for name, dtypes in boundary.items()})
-        state, product = self.setting.state, self.setting.product
+    def _walk(self, boundary: dict[str, list[Source]]) -> dict[str, list[Source]]:
+        waiting = defaultdict(list, {name: list(sources) for name, sources in boundary.items()})
+        state, product, unused = self.setting.state, self.setting.product, count(self.unused)
         for stage in reversed(self.stages):
             for name in stage.differentiated:
-                coming = waiting.pop(name, [])
-                own = [state] if (stage.last and name == self.output) or not coming else []
-                stage.sources[name] = [*coming, *own]
-            for name, _, through in stage.flows:
-                waiting[name].append(product if through else state)
+                above = [(ABOVE, state)] if stage.last and name == self.output else []
+                stage.sources[name] = [*waiting.pop(name, []), *above] or [(next(unused), state)]
+            for number, (name, _, through) in enumerate(stage.flows, start=stage.first):
+                waiting[name].append((number, product if through else state))
         return {name: [*waiting[name], *waiting[f"old {name}"]] for name in self.states}
