@@ -10,7 +10,7 @@ train: $(READY)
 	$(BIN)/python train.py $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -29,6 +29,9 @@ FEW_NUMBERS = ["data.largest=500", "data.train=60", "data.validation=8", "data.t
 STORY = "the cat sat on the mat and the dog sat on the log.\n" * 40
 
 os.environ["WANDB_MODE"] = "offline"
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the tests beside it
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 def settings(*overrides: str) -> config.TrainConfig:
