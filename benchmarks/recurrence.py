@@ -2,9 +2,9 @@
 
     python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100]
 
-Float32, and bf16 where the processor multiplies in it. Milliseconds are medians. `per LSTM` is the time beside that of nn.LSTM in the same precision, `per gate` the same for
-equally many gates (a gate being a product with the input and one with the state, both hidden x hidden), `per float32` the
-time beside the cell's own in float32.
+Float32, and bf16 where the processor multiplies in it. Milliseconds are medians. `per LSTM` is the time beside that of
+nn.LSTM in the same precision, `per gate` the same for equally many gates (a gate being a product with the input and one with
+the state, both hidden x hidden), `per float32` the time beside the cell's own in float32.
 """
 
 import argparse

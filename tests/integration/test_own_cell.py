@@ -11,6 +11,7 @@ from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
 from throughtime import compose, config
 from throughtime.nn import recurrence
+from throughtime.nn.cells import cell_class
 from throughtime.nn.cells.own import own_cell
 from throughtime.run import decoding
 
@@ -96,4 +97,28 @@ def test_what_is_no_cell_is_told(path: str, sentence: str, cell: Path) -> None:
     with pytest.raises(config.Mistake) as told:
         own_cell(given)
     assert str(told.value).startswith(f"cell.path={given}: allowed is {sentence.replace('{}', str(folder))}")
+    assert "\n" not in str(told.value)
+
+
+FAILING = {
+    "return {}": "a cell whose step returns each of its states, and h is missing",
+    "return {'h': state['h'][:, :1]}": "a cell whose step returns h with 8 values a row, as torch.float32, and for 2 rows",
+    "return {'h': state['h'].double()}": "a cell whose step returns h with 8 values a row, as torch.float32, and for 2 rows",
+    "return {'h': state['c']}": "code that runs, and this ends with KeyError: 'c'",
+    "return {'h': a.chunk(2, dim=-1)[0] + state['h'][:, :3]}": "code that runs, and this ends with RuntimeError: The size",
+    "return {'h': a[:, :8]}\n    vectors = ('weight_input',)": "a cell whose vectors have one dimension each",
+    "return {'h': a[:, :8]}\n    def project(self, inputs): return inputs": "a cell whose project gives 16 values a row",
+    "return {'h': a[:, :8]}\n    def __init__(self): pass": "code that runs, and this ends with TypeError",
+}
+
+
+@pytest.mark.parametrize(("body", "sentence"), FAILING.items())
+def test_a_step_is_tried(body: str, sentence: str, cell: Path) -> None:
+    cell.write_text(
+        "from throughtime.nn.cells import Cell\nclass Minimal(Cell):\n    states, gates = ('h',), 2\n"
+        f"    @staticmethod\n    def step(a, b, state, *vectors):\n        {body}\n"
+    )
+    with pytest.raises(config.Mistake) as told:
+        cell_class(config.OwnCell("own", f"{cell}:Minimal"))(5, 8)
+    assert str(told.value).startswith(f"cell.path={cell}:Minimal: allowed is {sentence}")
     assert "\n" not in str(told.value)

@@ -20,6 +20,7 @@ from throughtime.nn.cells.slow import Scrn
 from throughtime.nn.cells.slstm import Slstm
 from throughtime.nn.cells.sru import Sru
 from throughtime.nn.cells.start import Start
+from throughtime.nn.cells.trial import tried
 from throughtime.nn.cells.vanilla import ReluRnn, TanhRnn
 
 __all__ = ["CELLS", "LINEAR", "Cell", "Gru", "LinearCell", "Lstm", "Mlstm", "ReluRnn", "Start", "TanhRnn", "cell_class"]
@@ -48,10 +49,10 @@ def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
     """What makes the cell of `cell=` out of features and hidden units, its settings bound.
 
     Raises:
-        Mistake: `cell.path` names no cell.
+        Mistake: `cell.path` names no cell; what is made of it, too, if it fails.
     """
     if isinstance(choice, config.OwnCell):
-        return own_cell(choice.path or "")
+        return partial(tried, choice.path or "", own_cell(choice.path or ""))
     if isinstance(choice, config.LinearCell):
         return LINEAR[choice.name]
     if isinstance(choice, config.QrnnCell):

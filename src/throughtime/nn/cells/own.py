@@ -38,7 +38,7 @@ def _from_file(path: str, file: Path, setting: str) -> ModuleType:
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever the user's code raises
-        raise _failing(path, setting, error) from error
+        raise failing(path, setting, error) from error
     return module
 
 
@@ -49,12 +49,13 @@ def _from_module(path: str, name: str, setting: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise config.wrong(setting, path, f"a module that Python finds, and {error.name} is none") from error
     except Exception as error:  # whatever the user's code raises
-        raise _failing(path, setting, error) from error
+        raise failing(path, setting, error) from error
     finally:
         sys.path.pop(0)
 
 
-def _failing(path: str, setting: str, error: Exception) -> config.Mistake:
+def failing(path: str, setting: str, error: Exception) -> config.Mistake:
+    """The sentence for a user's code that raised an error."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return config.wrong(setting, path, f"code that runs, and this ends with {reason}")
 

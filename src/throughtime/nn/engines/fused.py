@@ -41,7 +41,7 @@ def fused(
         state = choose(masks.resets[:, :1], initial, state)
     tensors = {f"{name}@0": part for name, part in state.items()}
     tensors |= {f"initial {name}@0": part.contiguous() for name, part in initial.items()}
-    tensors |= {f"vector {place}@0": vector for place, vector in enumerate(cell.vector_values())}
+    tensors |= {f"vector {place}@0": vector.contiguous() for place, vector in enumerate(cell.vector_values())}
     for place, (matrix, bias) in enumerate(matrices, start=1):
         tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
     run = Run(_kernels(cell, gates, masks is not None), masks, torch.is_grad_enabled())

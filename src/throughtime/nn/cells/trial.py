@@ -1,0 +1,60 @@
+"""A user's own cell is tried when it is made, by one step of two rows: what is wrong with it is told before the training."""
+
+import torch
+import torch.nn.functional as F
+
+from throughtime import config
+from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.cells.own import failing
+
+ROWS = 2
+
+
+def tried(path: str, kind: type[Cell], features: int, hidden: int) -> Cell:
+    """A cell of the class that `cell.path` names.
+
+    Raises:
+        Mistake: it can't be made, its step fails, or what that returns is not what the cell says of itself.
+    """
+    try:
+        cell = kind(features, hidden)
+        returned = _step(path, cell)
+    except config.Mistake:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise failing(path, "cell.path", error) from error
+    for name in cell.states:
+        _refuse_misshapen(path, cell, name, returned)
+    return cell
+
+
+@torch.no_grad()
+def _step(path: str, cell: Cell) -> CellState:
+    """What the stages of a step return, all together."""
+    weight, vectors = cell.weight_input, cell.vector_values()
+    gates = cell.project(weight.new_ones(ROWS, cell.features))
+    if gates.shape != (ROWS, cell.projected):
+        raise _wrong(path, f"project gives {cell.projected} values a row", gates)
+    if any(vector.dim() != 1 for vector in vectors):
+        raise _wrong(path, "vectors have one dimension each", *vectors)
+    carried, returned = cell.initial_state(ROWS), CellState()
+    for stage, matrix in zip(cell.stages(), cell.matrices(), strict=True):
+        product = None if stage.operand is None else F.linear(carried[stage.operand], *matrix)
+        returned |= stage.function(gates, product, carried, *vectors)
+        carried |= returned
+    return returned
+
+
+def _refuse_misshapen(path: str, cell: Cell, name: str, returned: CellState) -> None:
+    if name not in returned:
+        raise config.wrong("cell.path", path, f"a cell whose step returns each of its states, and {name} is missing")
+    size = cell.sizes[name]
+    if returned[name].shape != (ROWS, size) or returned[name].dtype != cell.weight_input.dtype:
+        raise _wrong(
+            path, f"step returns {name} with {size} values a row, as {cell.weight_input.dtype}", returned[name]
+        )
+
+
+def _wrong(path: str, expected: str, *found: torch.Tensor) -> config.Mistake:
+    shapes = ", ".join(f"{tuple(tensor.shape)} of {tensor.dtype}" for tensor in found)
+    return config.wrong("cell.path", path, f"a cell whose {expected}, and for {ROWS} rows this one has {shapes}")
