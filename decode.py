@@ -27,4 +27,5 @@ if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
         compose.preflight("decode", sys.argv[1:])
+        sys.argv[1:] = compose.as_written("decode", sys.argv[1:])
         main()

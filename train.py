@@ -29,4 +29,5 @@ if __name__ == "__main__":
     with compose.one_sentence():
         sys.argv[1:] = compose.continued(sys.argv[1:])
         compose.preflight("train", sys.argv[1:])
+        sys.argv[1:] = compose.as_written("train", sys.argv[1:])
         job()

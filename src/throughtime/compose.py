@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,23 @@ def preflight(program: str, arguments: Sequence[str]) -> None:
         checked: Any = config.check(composed(program, job), SCHEMAS[program])
         if isinstance(checked, config.TrainConfig):
             _refuse_unwritable(checked.outputs)
+
+
+def as_written(program: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with quotes around what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
+    overrides = [_parsed(text) for text in _overrides(arguments)]
+    own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
+    numbers = [override for override in own if type(override.value()) in (int, float)]
+    altered = [override for override in numbers if str(override.value()) != _values(override)[0]]
+    if not altered:
+        return list(arguments)
+    checked: Any = config.check(composed(program, next(_jobs(overrides))), SCHEMAS[program])
+    quoted = {}
+    for override in altered:
+        key, value = override.key_or_group, _values(override)[0]
+        if isinstance(reduce(getattr, key.split("."), checked), str):
+            quoted[override.input_line] = f'{key}="{value}"'
+    return [quoted.get(argument, argument) for argument in arguments]
 
 
 def _refuse_unwritable(outputs: str) -> None:
