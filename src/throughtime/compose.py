@@ -47,7 +47,7 @@ def one_sentence() -> Iterator[None]:
     except BrokenPipeError:  # whoever read our output has enough
         _drop_output()
         sys.exit(1)
-    except (config.Mistake, OSError) as error:
+    except (config.Mistake, OSError, HydraException) as error:
         print(f"error: {config.sentence(error)}", file=sys.stderr, flush=True)
         _drop_output()
         sys.exit(2)

@@ -226,6 +226,8 @@ def test_decode(line: str, sentence: str, files: Path, capsys: pytest.CaptureFix
         ("train.py", "outputs=/dev/null/x"),
         ("train.py", "-m cell=lstm,lsmt"),
         ("train.py", "-m cell=glob(l*) model.depth=0"),
+        ("train.py", "-cn nope"),
+        ("train.py", "-cd /nope"),
         ("decode.py", "checkpoint=none"),
         ("decode.py", "checkpiont=last"),
     ],

@@ -15,9 +15,10 @@ def wrong(setting: str, value: object, allowed: str) -> Mistake:
 
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence: what the operating system refused, else the error's own words."""
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'} can't be used: {error.strerror or error}."
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} can't be used: {error.strerror}."
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line) or type(error).__name__
 
 
 def _shown(value: object) -> str:
