@@ -17,15 +17,11 @@ def main(values: DictConfig) -> None:
     from throughtime.run.decoding import decode
 
     with compose.one_sentence():
-        try:
-            decode(check(compose.settings("decode", values), DecodeConfig))
-        except KeyboardInterrupt:
-            sys.exit(130)  # as shells say it of what Ctrl-C ended
+        decode(check(compose.settings("decode", values), DecodeConfig))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
-        compose.preflight("decode", sys.argv[1:])
-        sys.argv[1:] = compose.as_written("decode", sys.argv[1:])
+        sys.argv[1:] = compose.ready("decode", sys.argv[1:])
         main()

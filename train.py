@@ -27,7 +27,5 @@ def job(values: DictConfig) -> float:
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets what Hydra itself trips over through to the one sentence
     with compose.one_sentence():
-        sys.argv[1:] = compose.continued(sys.argv[1:])
-        compose.preflight("train", sys.argv[1:])
-        sys.argv[1:] = compose.as_written("train", sys.argv[1:])
+        sys.argv[1:] = compose.ready("train", compose.continued(sys.argv[1:]))
         job()

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -248,7 +249,7 @@ def trainer(
     return Trainer(
         max_epochs=choice.epochs,
         max_steps=choice.steps or -1,
-        max_time={"seconds": round(60 * choice.minutes)} if choice.minutes else None,
+        max_time=timedelta(minutes=choice.minutes) if choice.minutes else None,
         **(interval if choice.validate_every else {}),
         accelerator=choice.accelerator,
         devices=choice.devices,

@@ -47,6 +47,9 @@ def one_sentence() -> Iterator[None]:
     except BrokenPipeError:  # whoever read our output has enough
         _drop_output()
         sys.exit(1)
+    except KeyboardInterrupt:
+        _drop_output()
+        sys.exit(130)  # as shells say it of what Ctrl-C ended
     except (config.Mistake, OSError, HydraException) as error:
         print(f"error: {config.sentence(error)}", file=sys.stderr, flush=True)
         _drop_output()
@@ -102,6 +105,12 @@ def preflight(program: str, arguments: Sequence[str]) -> None:
         _refuse_unknown_choice(override)
         if override.is_sweep_override() and not sweeping:
             raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+        if override.is_discrete_sweep() and not _values(override):
+            raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")
+        if override.is_interval_sweep() and "hydra/sweeper" not in {other.key_or_group for other in overrides}:
+            raise config.Mistake(
+                f"{override.input_line} is an interval: allowed are values, without another hydra/sweeper."
+            )
     _refuse_unknown_keys(program, overrides)
     for job in islice(_jobs(overrides), COMBINATIONS):
         checked: Any = config.check(composed(program, job), SCHEMAS[program])
@@ -109,14 +118,28 @@ def preflight(program: str, arguments: Sequence[str]) -> None:
             _refuse_unwritable(checked.outputs)
 
 
-def as_written(program: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments with quotes around what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
-    overrides = [_parsed(text) for text in _overrides(arguments)]
+def ready(program: str, arguments: Sequence[str]) -> list[str]:
+    """A command line as Hydra is to see it, checked as a whole: the flags in front, wherever they stood.
+
+    Raises:
+        Mistake: the first slip found.
+    """
+    preflight(program, arguments)
+    overrides = _overrides(arguments)
+    flags = list(arguments)
+    for text in overrides:
+        flags.remove(text)
+    return [*flags, *_as_written(program, overrides)]
+
+
+def _as_written(program: str, arguments: list[str]) -> list[str]:
+    """The overrides with quotes around what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
+    overrides = [_parsed(text) for text in arguments]
     own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
     numbers = [override for override in own if type(override.value()) in (int, float)]
     altered = [override for override in numbers if str(override.value()) != _values(override)[0]]
     if not altered:
-        return list(arguments)
+        return arguments
     checked: Any = config.check(composed(program, next(_jobs(overrides))), SCHEMAS[program])
     quoted = {}
     for override in altered:
@@ -190,14 +213,19 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
     """Refuses keys that the chosen groups do not have; each combination of choices is looked at."""
     groups = _groups()
     choices = [override for override in overrides if override.key_or_group in groups]
-    for chosen in islice(_jobs(choices), COMBINATIONS):
-        known = _keys(composed(program, chosen))
-        for override in overrides:
-            key = override.key_or_group
-            if not key.startswith(("hydra.", "hydra/")) and key not in known and key not in groups:
+    combinations = {
+        " ".join(chosen): _keys(composed(program, chosen)) for chosen in islice(_jobs(choices), COMBINATIONS)
+    }
+    for chosen, known in combinations.items():
+        for key in (override.key_or_group for override in overrides):
+            if key.startswith(("hydra.", "hydra/")) or key in known or key in groups:
+                continue
+            if any(key in others for others in combinations.values()):
                 raise config.Mistake(
-                    f"{key} is no setting{config.nearest(key, [*known, *groups]) or '; --cfg job lists all.'}"
+                    f"{key} is no setting with {chosen}: allowed is a sweep of choices that all have it."
                 )
+            hint = config.nearest(key, [*known, *groups]) or "; --cfg job lists all."
+            raise config.Mistake(f"{key} is no setting{hint}")
 
 
 def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:

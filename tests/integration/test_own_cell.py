@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import FEW_NUMBERS, ROOT, TINY
+from torch import Tensor
 
 from throughtime import compose, config
 from throughtime.nn import recurrence
-from throughtime.nn.cells import cell_class
+from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.own import own_cell
 from throughtime.run import decoding
 
@@ -79,6 +81,8 @@ MISTAKES = {
     "wrong.py:Stateless": "a cell with `states`, the names of its state tensors, the output first",
     "wrong.py:Gateless": "a cell with `gates`, how many gates it has",
     "wrong.py:Stepless": "a cell with a `step`, or `stages` of its own",
+    "wrong.py:Spelled": "a cell with `states` and `vectors` as tuples, such as ('h',), not as texts",
+    "ending.py:Minimal": "code that runs, and this ends with SystemExit: 3",
     "broken.py:Minimal": "code that runs, and this ends with ZeroDivisionError: division by zero",
     "garbled.py:Minimal": "code that runs, and this ends with SyntaxError",
 }
@@ -88,10 +92,12 @@ MISTAKES = {
 def test_what_is_no_cell_is_told(path: str, sentence: str, cell: Path) -> None:
     folder = cell.parent
     (folder / "broken.py").write_text("1 / 0")
+    (folder / "ending.py").write_text("import sys\nsys.exit(3)")
     (folder / "garbled.py").write_text("class Minimal(")
     (folder / "wrong.py").write_text(
         "from throughtime.nn.cells import Cell\nclass Plain: pass\nclass Stateless(Cell): gates = 1\n"
         "class Gateless(Cell): states = ('h',)\nclass Stepless(Cell): states, gates = ('h',), 1\n"
+        "class Spelled(Cell): states, gates = 'hidden', 1\n"
     )
     given = f"{folder}/{path}" if path.partition(":")[0].endswith(".py") else path
     with pytest.raises(config.Mistake) as told:
@@ -108,8 +114,27 @@ FAILING = {
     "return {'h': a.chunk(2, dim=-1)[0] + state['h'][:, :3]}": "code that runs, and this ends with RuntimeError: The size",
     "return {'h': a[:, :8]}\n    vectors = ('weight_input',)": "a cell whose vectors have one dimension each",
     "return {'h': a[:, :8]}\n    def project(self, inputs): return inputs": "a cell whose project gives 16 values a row",
+    "return [state['h']]": "a cell whose step returns a dict of its states, not list",
+    "return {'h': state['h'] / 0}": "a cell whose step returns numbers, and h is NaN for an input of ones",
+    "a += b; return {'h': a[:, :8]}": "code that runs, and this ends with RuntimeError: Output 0 of Unbind",
     "return {'h': a[:, :8]}\n    def __init__(self): pass": "code that runs, and this ends with TypeError",
 }
+
+
+def test_a_step_that_depends_on_values_is_not_compiled() -> None:
+    class Undecided(Cell):
+        states, gates = ("h",), 1
+
+        @staticmethod
+        def step(input_gates: Tensor, product: Tensor, state: CellState) -> CellState:
+            return {"h": input_gates if state["h"].mean() > 0 else product}
+
+    cell, inputs = Undecided(3, 4), torch.randn(2, 5, 3)
+    assert recurrence.run(cell, inputs, engine="loop")[0].shape == (2, 5, 4)
+    with pytest.raises(
+        config.Mistake, match="engine=fused: allowed is loop for Undecided, whose step can't be compiled"
+    ):
+        recurrence.run(cell, inputs, engine="fused")
 
 
 @pytest.mark.parametrize(("body", "sentence"), FAILING.items())

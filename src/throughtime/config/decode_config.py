@@ -67,6 +67,8 @@ def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
         _refuse_with_scores(config)
     if (config.shortlist.source is None) != (config.shortlist.target is None):
         raise wrong("shortlist.target", config.shortlist.target, "a text where shortlist.source is one, else null")
+    if config.references == []:
+        raise wrong("references", [], "a file, a folder, a list of them, or null")
     if config.baseline is not None and config.references is None:
         raise wrong("baseline", config.baseline, "null without references=")
     if config.baseline is not None and config.bootstrap < 2:

@@ -23,7 +23,7 @@ class Range:
 
     def __str__(self) -> str:
         words = {"of at least": self.at_least, "above": self.above, "at most": self.at_most}
-        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+        return " and ".join(f"{word} {bound:.10g}" for word, bound in words.items() if bound is not None)
 
 
 Count = Annotated[int, Range(at_least=1)]

@@ -47,6 +47,8 @@ from throughtime.config.training import (
     Trainer,
 )
 
+LONGEST_NAME = 200  # bytes; file systems take 255
+
 
 @dataclass(frozen=True)
 class Run:
@@ -135,8 +137,9 @@ def memory_width(config: "TrainConfig") -> int:
 
 def _refuse_contradictions(config: TrainConfig) -> None:
     refuse_contradictory_data(config.data)
-    if not config.run.name.strip(".") or {"/", "\\"} & set(config.run.name):
-        raise wrong("run.name", config.run.name, "the name of a folder, without / in it")
+    name = config.run.name
+    if not name.strip(".") or {"/", "\\"} & set(name) or len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise wrong("run.name", name, f"the name of a folder, without / in it and of at most {LONGEST_NAME} bytes")
     model, data = config.model, config.data
     if model.name == "language_model" and not reads_text(data):
         raise wrong("model", model.name, f"encoder_decoder or prefix_lm with data={data.name}, which is made of pairs")

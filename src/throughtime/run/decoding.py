@@ -50,7 +50,8 @@ def _decode(settings: config.DecodeConfig) -> None:
         raise config.wrong("targets", found[0].targets, f"a file of {total} lines like the input")
     tally, typewriter = _tally(settings, total, named.models[-1]), Typewriter()
     show = typewriter.show if shows_tokens(settings, found) else None
-    with workers(settings, named, show) as submit, _bar(total) as advance:
+    shows_bar = not any(map(is_typed, found))  # it would be drawn over what is typed
+    with workers(settings, named, show) as submit, _bar(total, shows_bar) as advance:
         job = Job(settings, named.identity(), submit, advance, tally, typewriter)
         for source in found:
             job.run(source)
@@ -148,10 +149,10 @@ def _lines_of(paths: Sequence[Path | None]) -> int | None:
 
 
 @contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; the function it gives advances it."""
+def _bar(total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, if that is a terminal; the function it gives advances it."""
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         bar = progress.add_task("decoding", total=total)
         yield lambda lines: progress.advance(bar, lines)

@@ -37,7 +37,7 @@ def _from_file(path: str, file: Path, setting: str) -> ModuleType:
     sys.modules[specification.name] = module  # where dataclasses look for the names in annotations
     try:
         specification.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise failing(path, setting, error) from error
     return module
 
@@ -48,13 +48,13 @@ def _from_module(path: str, name: str, setting: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise config.wrong(setting, path, f"a module that Python finds, and {error.name} is none") from error
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise failing(path, setting, error) from error
     finally:
         sys.path.pop(0)
 
 
-def failing(path: str, setting: str, error: Exception) -> config.Mistake:
+def failing(path: str, setting: str, error: BaseException) -> config.Mistake:
     """The sentence for a user's code that raised an error."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return config.wrong(setting, path, f"code that runs, and this ends with {reason}")
@@ -65,5 +65,7 @@ def _refuse_incomplete(path: str, setting: str, found: type[Cell]) -> None:
     for attribute, meaning in needed.items():
         if not getattr(found, attribute, None):
             raise config.wrong(setting, path, f"a cell with `{attribute}`, {meaning}")
+    if isinstance(found.states, str) or isinstance(found.vectors, str):
+        raise config.wrong(setting, path, "a cell with `states` and `vectors` as tuples, such as ('h',), not as texts")
     if not hasattr(found, "step") and found.stages is Cell.stages:
         raise config.wrong(setting, path, "a cell with a `step`, or `stages` of its own")

@@ -28,11 +28,10 @@ def tried(path: str, kind: type[Cell], features: int, hidden: int) -> Cell:
     return cell
 
 
-@torch.no_grad()
 def _step(path: str, cell: Cell) -> CellState:
     """What the stages of a step return, all together."""
     weight, vectors = cell.weight_input, cell.vector_values()
-    gates = cell.project(weight.new_ones(ROWS, cell.features))
+    (gates,) = cell.project(weight.new_ones(ROWS, 1, cell.features)).unbind(1)  # as the engines have them
     if gates.shape != (ROWS, cell.projected):
         raise _wrong(path, f"project gives {cell.projected} values a row", gates)
     if any(vector.dim() != 1 for vector in vectors):
@@ -40,7 +39,11 @@ def _step(path: str, cell: Cell) -> CellState:
     carried, returned = cell.initial_state(ROWS), CellState()
     for stage, matrix in zip(cell.stages(), cell.matrices(), strict=True):
         product = None if stage.operand is None else F.linear(carried[stage.operand], *matrix)
-        returned |= stage.function(gates, product, carried, *vectors)
+        found = stage.function(gates, product, carried, *vectors)
+        if not isinstance(found, dict):
+            kind = type(found).__name__
+            raise config.wrong("cell.path", path, f"a cell whose step returns a dict of its states, not {kind}")
+        returned |= found
         carried |= returned
     return returned
 
@@ -52,6 +55,10 @@ def _refuse_misshapen(path: str, cell: Cell, name: str, returned: CellState) -> 
     if returned[name].shape != (ROWS, size) or returned[name].dtype != cell.weight_input.dtype:
         raise _wrong(
             path, f"step returns {name} with {size} values a row, as {cell.weight_input.dtype}", returned[name]
+        )
+    if returned[name].isnan().any():
+        raise config.wrong(
+            "cell.path", path, f"a cell whose step returns numbers, and {name} is NaN for an input of ones"
         )
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from throughtime import config
 from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
@@ -59,13 +60,21 @@ def why_not_fused(device: torch.device) -> str | None:
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
-    """The kernels of a cell, made when they are first asked for."""
+    """The kernels of a cell, made when they are first asked for.
+
+    Raises:
+        Mistake: the step can't be compiled, as where what it does depends on values.
+    """
     dtype, device = cell.weight_input.dtype, gates.device.type
     lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
     known = _KERNELS.setdefault(cell, {})
     if setting not in known:
-        known[setting] = StepKernels(cell, setting)
+        try:
+            known[setting] = StepKernels(cell, setting)
+        except RuntimeError as error:
+            name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
+            raise config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}") from error
     return known[setting]
 
 

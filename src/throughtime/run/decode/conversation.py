@@ -1,5 +1,6 @@
 """On a terminal: a prompt for each line, and, where a search never takes a token back, its tokens as they come."""
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ def typed() -> Iterator[Block | None]:
     """Lines as they are typed, each alone, until the input ends (Ctrl-D); arrow keys edit and recall them."""
     with suppress(ImportError):
         import readline  # noqa: F401
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     place = 0
     with suppress(EOFError):
         while True:

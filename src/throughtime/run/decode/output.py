@@ -107,7 +107,7 @@ class ResumableFile:
         """The mark of an earlier job, which must have had the same settings."""
         if not self._marks.exists():
             return None
-        mark = Mark(**json.loads(self._marks.read_text()))
+        mark = self._read_mark()
         for name, value in settings.items():
             if value != mark.settings.get(name):
                 before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false begins anew"
@@ -116,6 +116,15 @@ class ResumableFile:
             self._target.replace(self._writing)
         there = self._writing.exists() and self._writing.stat().st_size >= mark.bytes
         return mark if there else None
+
+    def _read_mark(self) -> Mark:
+        try:
+            mark = Mark(**json.loads(self._marks.read_text()))
+            if [type(value) for value in asdict(mark).values()] == [dict, int, int, str, bool]:
+                return mark
+        except (ValueError, TypeError):
+            pass
+        raise config.wrong("resume", True, f"false, which begins anew, as {self._marks} is damaged")
 
     def __enter__(self) -> "ResumableFile":
         try:

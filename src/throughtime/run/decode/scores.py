@@ -56,11 +56,11 @@ def metrics() -> dict[str, Metric]:
 @dataclass
 class References:
     """Compares the texts of a job with others: `streams` of references, each a line for each line of the input; those of a
-    `baseline`; by what else the checkpoint's `metrics` measured too."""
+    `baseline`, with its name; by what else the checkpoint's `metrics` measured too."""
 
-    name: list[str]
+    names: list[str]
     streams: list[list[str]]
-    baseline: list[str] | None
+    baseline: tuple[str, list[str]] | None
     bootstrap: int
     metrics: config.Metrics
     several: bool = False
@@ -75,10 +75,10 @@ class References:
         """
         names = settings.references if isinstance(settings.references, list) else [settings.references or ""]
         streams = [_lines("references", name, total) for name in names]
-        baseline = None if settings.baseline is None else _lines("baseline", settings.baseline, total)
+        baseline = settings.baseline and (settings.baseline, _lines("baseline", settings.baseline, total))
         measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
         metrics = config.check(measured, config.Metrics)
-        return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
+        return cls(names, streams, baseline or None, settings.bootstrap, metrics, gives_several(settings.search))
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
         """Adds the best texts of what an earlier job wrote."""
@@ -91,13 +91,12 @@ class References:
     def report(self) -> None:
         """A line for each metric on standard error: score, half of the 95 % confidence interval, the baseline's, p of the
         difference (paired bootstrap, Koehn 2004), sacrebleu's signature."""
-        for lines in (*self.streams, *([self.baseline] if self.baseline is not None else [])):
+        compared = [("references", name, lines) for name, lines in zip(self.names, self.streams, strict=True)]
+        compared += [] if self.baseline is None else [("baseline", *self.baseline)]
+        for setting, name, lines in compared:
             if len(lines) != len(self.texts) or not lines:
-                raise config.wrong(
-                    "references",
-                    ", ".join(self.name),
-                    f"as many lines as the input had, {len(self.texts)}, not {len(lines)}",
-                )
+                wanted = f"as many lines as the input had, {len(self.texts)}, not {len(lines)}"
+                raise config.wrong(setting, name, wanted)
         for row in self._rows(self.texts):
             print(row, file=sys.stderr)
 
@@ -118,7 +117,7 @@ class References:
         metrics' own bootstrap fails where a resample scores 0."""
         systems: list[tuple[str, Sequence[str]]] = [("this", texts)]
         if self.baseline is not None:
-            systems.insert(0, ("baseline", self.baseline))
+            systems.insert(0, self.baseline)
         signatures, scores = PairedTest(systems, {"metric": metric}, self.streams, "bs", resamples)()
         (name,) = signatures
         *theirs, ours = cast(list[Result], scores[name])

@@ -1,4 +1,4 @@
-"""A name that looks like a number stays as the user wrote it."""
+"""A command line as Hydra is to see it."""
 
 import pytest
 
@@ -17,10 +17,11 @@ from throughtime import compose
     }.items(),
 )
 def test_a_name_is_a_text(argument: str, kept: str | int) -> None:
-    (written,) = compose.as_written("train", [argument])
+    (written,) = compose.ready("train", [argument])
     assert compose.composed("train", [written])["run"]["name"] == kept
 
 
-def test_numbers_and_flags_are_left_alone() -> None:
-    arguments = ["-m", "optim.lr=1e-3,1e-2", "trainer.minutes=1e-1", "seed=1_0", "hydra.job.num=1_0", "cell=gru"]
-    assert compose.as_written("train", arguments) == arguments
+def test_numbers_are_left_alone_and_flags_go_first() -> None:
+    arguments = ["optim.lr=1e-3,1e-2", "trainer.minutes=1e-1", "-m", "seed=1_0", "hydra.job.num=1_0", "cell=gru"]
+    overrides = [argument for argument in arguments if argument != "-m"]
+    assert compose.ready("train", arguments) == ["-m", *overrides]
