@@ -61,6 +61,7 @@ LAYERS = [
         "callbacks.averaging",
         "callbacks.interruption",
         "callbacks.keeping",
+        "callbacks.patience",
     ],
     ["callbacks.decoding"],
     ["build"],

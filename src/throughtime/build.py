@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from torch import nn
 
 from throughtime import config
@@ -18,7 +18,8 @@ from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.ending import Ending
 from throughtime.callbacks.gradients import GradientNorms
 from throughtime.callbacks.interruption import Interruption
-from throughtime.callbacks.keeping import kept
+from throughtime.callbacks.keeping import Best, kept
+from throughtime.callbacks.patience import Patience
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data import tokenizer
@@ -301,7 +302,7 @@ def _callbacks(
         *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
         progress,
         Ending(),
-        ModelCheckpoint(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
+        Best(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
         *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
     ]
@@ -309,7 +310,7 @@ def _callbacks(
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     if settings.trainer.early_stopping.patience is not None:
-        callbacks.append(EarlyStopping(monitor, patience=settings.trainer.early_stopping.patience, mode=mode))
+        callbacks.append(Patience(monitor, settings.trainer.early_stopping.patience, mode))
     return callbacks
 
 

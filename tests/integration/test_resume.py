@@ -21,6 +21,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+def epochs(folder: Path) -> int:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+
+
 def same(one: Path, other: Path) -> None:
     for name, value in weights(one).items():
         assert torch.equal(value, weights(other)[name]), name
@@ -58,6 +62,17 @@ def test_in_the_middle_of_an_epoch_the_state_is_carried(train: Callable[..., Pat
     whole = train(*common, "trainer.epochs=2", "trainer.steps=20", folder="whole")
     half = train(*common, "trainer.epochs=2", "trainer.steps=10", folder="half")
     same(whole, train(*common, "trainer.epochs=2", "trainer.steps=20", f"resume={half}", folder="resumed"))
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience(train: Callable[..., Path]) -> None:
+    common = [*FEW_NUMBERS, "trainer.epochs=7", "optim.lr=3"]
+    whole = train(*common, "trainer.early_stopping.patience=3", folder="whole")
+    early = train(*common, "trainer.early_stopping.patience=1", folder="early")
+    assert epochs(early) < epochs(whole) < 7
+    resumed = train(*common, "trainer.early_stopping.patience=3", f"resume={early}", folder="resumed")
+    same(whole, resumed)
+    best, before = (torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True) for folder in (resumed, early))
+    assert best["global_step"] == before["global_step"]  # what came behind it was worse
 
 
 OPTIONS = {

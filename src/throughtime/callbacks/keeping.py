@@ -1,11 +1,30 @@
-"""Keeps several checkpoints of a run, to be averaged or combined in an ensemble."""
+"""Keeps the best checkpoint of a run, and where asked several, to be averaged or combined in an ensemble."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from throughtime import config
+from throughtime.train.ranks import leading
+from throughtime.whole import whole_file
+
+
+class Best(ModelCheckpoint):
+    """`best.ckpt` by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, ours = Path(state_dict["best_model_path"]), Path(str(self.dirpath)) / "best.ckpt"
+        if not before.is_file():
+            return
+        if leading():
+            ours.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(ours) as fresh:
+                shutil.copyfile(before, fresh)
+        place, score = str(ours), state_dict["best_model_score"]
+        paths = {"best_model_path": place, "kth_best_model_path": place, "best_k_models": {place: score}}
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath, **paths})
 
 
 class Kept(ModelCheckpoint):

@@ -14,14 +14,23 @@ SHOWN = ("loss", "perplexity", "bits_per_character", *MEASURES)
 class Progress(lightning.Callback):
     """The line after each validation, and the measures that the run's record needs.
 
-    `history`: the metrics at each validation, with `epoch` and `step`; `seconds`: time spent in training steps.
+    `history`: the metrics at each validation, with `epoch` and `step`, `earlier` of them from before the run was resumed;
+    `seconds`: time spent in training steps.
     """
 
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
+        self.earlier = 0
         self.seconds = 0.0
         self._started: float | None = None
         self._console = Console(highlight=False, soft_wrap=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = list(state_dict["history"])
+        self.earlier = len(self.history)
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         if self._started is None:

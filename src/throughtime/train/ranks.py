@@ -10,6 +10,11 @@ def together() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def leading() -> bool:
+    """Whether this process is alone or the first."""
+    return not together() or dist.get_rank() == 0
+
+
 def from_all_ranks(value: Any) -> list[Any]:
     """Every process's value, by rank, on every process."""
     if not together():
