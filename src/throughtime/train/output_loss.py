@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from throughtime.data.batch import IGNORED
-from throughtime.nn.products import column_sums, multiplication
+from throughtime.nn.products import multiplication
 from throughtime.train.loss import Losses
 
 IN_CACHE, ON_GPU = 1 << 19, 1 << 26  # logits made at a time: few enough for a cache, or enough to fill a GPU
@@ -40,16 +40,21 @@ class _OutputLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rows = -(-(IN_CACHE if features.device.type == "cpu" else ON_GPU) // len(weight))
         lower = weight.to(features.dtype)
-        multiply = multiplication(lower, rows)
+        whole = lower.dtype == weight.dtype
+        multiply = multiplication(lower, rows, bias if whole else None)
         sums, learning = weight.new_zeros(2), any(ctx.needs_input_grad)
         slopes = features.new_empty((len(features) if learning else 0, len(weight)))
         for start in range(0, len(features), rows):
             block = slice(start, start + rows)
-            chances = torch.log_softmax(multiply(features[block]).to(weight.dtype).add_(bias), dim=-1)
-            sums += _losses(chances, targets[block], smoothing)
+            logits = multiply(features[block])
+            logits = logits if whole else logits.to(weight.dtype).add_(bias)
+            chances = torch.softmax(logits, dim=-1, out=slopes[block] if whole and learning else None)
+            sums += _losses(logits, chances, targets[block], smoothing)
             if learning:
-                slopes[block] = _slopes(chances, targets[block], smoothing)
-        ctx.save_for_backward(slopes, features, lower, bias)
+                _become_slopes(chances, targets[block], smoothing)
+            if learning and not whole:
+                slopes[block] = chances
+        ctx.save_for_backward(slopes, features, lower, bias, targets)
         total, smoothed = sums[0].clone(), sums[1].clone()
         ctx.mark_non_differentiable(total)
         return total, smoothed
@@ -57,28 +62,35 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor, above: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, features, weight, bias = ctx.saved_tensors
+        slopes, features, weight, bias, targets = ctx.saved_tensors
         of_features, of_weight, of_bias, *_ = ctx.needs_input_grad
-        scale = above.to(slopes.dtype)
+        scale, counted = above.to(slopes.dtype), (targets != IGNORED).to(slopes.dtype)
+        by_row = (scale * counted)[:, None]
         return (
-            slopes @ weight * scale if of_features else None,
-            (slopes.t() @ (features * scale)).to(bias.dtype) if of_weight else None,
-            (column_sums(slopes) * scale).to(bias.dtype) if of_bias else None,
+            slopes @ weight * by_row if of_features else None,
+            (slopes.t() @ (features * by_row)).to(bias.dtype) if of_weight else None,
+            ((counted @ slopes) * scale).to(bias.dtype) if of_bias else None,
             None,
             None,
         )
 
 
-def _losses(chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Log-probabilities (rows, words) -> the sum of the losses, and of the smoothed losses, (2,)."""
+def _losses(logits: Tensor, chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Logits and probabilities (rows, words) -> the sum of the losses, and of the smoothed losses, (2,).
+
+    The logarithm of the sum of exponentials is found at the likeliest word, whose probability is never too small for it.
+    """
     counted = targets != IGNORED
-    plain = -(chances.gather(1, targets.clamp(min=0)[:, None])[:, 0] * counted).sum()
-    evenly = -(chances.mean(dim=1) * counted).sum() if smoothing else plain
+    top, likeliest = logits.max(dim=1, keepdim=True)
+    total = top - chances.gather(1, likeliest).log()
+    plain = ((total - logits.gather(1, targets.clamp(min=0)[:, None]))[:, 0] * counted).sum()
+    evenly = ((total[:, 0] - logits.mean(dim=1)) * counted).sum() if smoothing else plain
     return torch.stack([plain, (1 - smoothing) * plain + smoothing * evenly])
 
 
-def _slopes(chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Log-probabilities (rows, words), which are overwritten -> the derivative of each row's smoothed loss by its logits."""
-    slopes = chances.exp_().sub_(smoothing / chances.shape[1])
-    hit = torch.full_like(slopes[:, :1], smoothing - 1)
-    return slopes.scatter_add_(1, targets.clamp(min=0)[:, None], hit).mul_((targets != IGNORED)[:, None])
+def _become_slopes(chances: Tensor, targets: Tensor, smoothing: float) -> None:
+    """Makes of probabilities (rows, words) the derivative of each row's smoothed loss by its logits, were it counted."""
+    if smoothing:
+        chances.sub_(smoothing / chances.shape[1])
+    hit = torch.full_like(chances[:, :1], smoothing - 1)
+    chances.scatter_add_(1, targets.clamp(min=0)[:, None], hit)
