@@ -16,7 +16,7 @@ from throughtime import config
 from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.ending import Ending
-from throughtime.callbacks.gradients import GradientNorms
+from throughtime.callbacks.gradients import Clipping
 from throughtime.callbacks.interruption import Interruption
 from throughtime.callbacks.keeping import Best, kept
 from throughtime.callbacks.patience import Patience
@@ -243,7 +243,6 @@ def trainer(
 ) -> Trainer:
     """Lightning's Trainer with this project's callbacks."""
     choice = settings.trainer
-    clip = "norm" if choice.clip.norm is not None else "value"
     # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
     batches = choice.validate_every and choice.validate_every * choice.accumulate
     interval: dict[str, Any] = {"val_check_interval": batches, "check_val_every_n_epoch": None}
@@ -257,8 +256,6 @@ def trainer(
         strategy="ddp" if world > 1 else "auto",
         precision=precision(choice),
         accumulate_grad_batches=choice.accumulate,
-        gradient_clip_val=choice.clip.value if clip == "value" else choice.clip.norm,
-        gradient_clip_algorithm=clip,
         callbacks=_callbacks(settings, prepared, tracker, progress, folder),
         logger=tracker.loggers,
         plugins=[checkpoint.WholeFiles()],
@@ -297,7 +294,7 @@ def _callbacks(
         "save_on_train_epoch_end": False,
     }
     callbacks = [
-        GradientNorms(settings.trainer.clip, settings.log_every),
+        Clipping(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
         *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
         progress,

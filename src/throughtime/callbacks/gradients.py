@@ -1,4 +1,4 @@
-"""Gradient norms: in total and per module, before clipping, and how often clipping acts. It only looks on."""
+"""Gradient clipping, and what it is judged by: the norms before it, in total and per module, and how often it acts."""
 
 from collections import defaultdict
 
@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from throughtime import config
 
 
-class GradientNorms(lightning.Callback):
-    """Every `every` optimiser steps it logs the L2 norms of this step's gradients as `gradients/total` and
-    `gradients/<module>`, and as `gradients/clipped` the share of the steps since the last record that clipping changed."""
+class Clipping(lightning.Callback):
+    """Clips every step's gradients by their total norm, or each number by a value; in the place of Lightning's clipping,
+    which would have to find the norm once more.
+
+    Every `every` optimiser steps it logs the L2 norms of this step's gradients before that as `gradients/total` and
+    `gradients/<module>`, and as `gradients/clipped` the share of the steps since the last record that clipping changed.
+    """
 
     def __init__(self, clip: config.Clip, every: int):
         self._clip, self._every = clip, every
@@ -23,11 +27,18 @@ class GradientNorms(lightning.Callback):
         pl_module: lightning.LightningModule,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        gradients = {name: weight.grad for name, weight in pl_module.named_parameters() if weight.grad is not None}
-        total = torch.nn.utils.get_total_norm(gradients.values())
+        weights = {name: weight for name, weight in pl_module.named_parameters() if weight.grad is not None}
+        gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+        total = nn.utils.get_total_norm(gradients.values())
         self._clipped.append(self._is_clipped(total, gradients))
-        if (trainer.global_step + 1) % self._every:
-            return
+        if (trainer.global_step + 1) % self._every == 0:
+            self._log(trainer, total, gradients)
+        if self._clip.norm is not None:
+            nn.utils.clip_grads_with_norm_(weights.values(), self._clip.norm, total)
+        elif self._clip.value is not None:
+            nn.utils.clip_grad_value_(weights.values(), self._clip.value)
+
+    def _log(self, trainer: lightning.Trainer, total: Tensor, gradients: dict[str, Tensor]) -> None:
         clipped = torch.stack(self._clipped).float().mean()
         self._clipped.clear()
         norms = {f"gradients/{module}": norm for module, norm in module_norms(gradients).items()}
