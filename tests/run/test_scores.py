@@ -44,7 +44,7 @@ def printed(
 def test_they_are_sacrebleus(capsys: pytest.CaptureFixture[str]) -> None:
     streams = [sentences(1), worsened(sentences(1), 0.1, seed=5)]
     texts = worsened(sentences(1), 0.2)
-    found = printed(References(["two"], streams, None, 200, NONE), texts, capsys)
+    found = printed(References(["one", "two"], streams, None, 200, NONE), texts, capsys)
     bleu, lowered = sacrebleu.BLEU(), sacrebleu.BLEU(lowercase=True)
     expected = {"bleu": bleu, "bleu_lowercase": lowered, "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
     for name, metric in expected.items():
@@ -67,13 +67,26 @@ def test_without_bootstrap_there_is_no_confidence(capsys: pytest.CaptureFixture[
 def test_the_better_of_two_is_told_from_its_equal(capsys: pytest.CaptureFixture[str]) -> None:
     truth = sentences(1, 200)
     good, bad = worsened(truth, 0.1), worsened(truth, 0.4)
-    better = printed(References(["one"], [truth], bad, 300, NONE), good, capsys)
+    better = printed(References(["one"], [truth], ("bad", bad), 300, NONE), good, capsys)
     for name, (numbers, _) in better.items():
         ours, _, theirs, _, chance = numbers
         assert (ours < theirs) if name == "ter" else (ours > theirs)
         assert chance < 0.05
-    equal = printed(References(["one"], [truth], good, 300, NONE), good, capsys)
+    equal = printed(References(["one"], [truth], ("good", good), 300, NONE), good, capsys)
     assert all(numbers[-1] == 1 for numbers, _ in equal.values())
+
+
+def test_of_several_references_the_closest_counts_and_the_odd_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = config.Metrics(["token_error_rate", "rouge1"])
+    references = References(["far", "near"], [["x y"], ["a b"]], None, 0, metrics)
+    references.texts = ["a b"]
+    references.report()
+    rows = [row.split()[:2] for row in capsys.readouterr().err.splitlines()]
+    assert rows[-2:] == [["token_error_rate", "0.00"], ["rouge1", "100.00"]]
+    references = References(["one"], [["a", "b"]], ("other", ["a"]), 300, NONE)
+    references.texts = ["a", "b"]
+    with pytest.raises(config.Mistake, match="baseline=other: allowed is as many lines as the input had, 2, not 1"):
+        references.report()
 
 
 def test_exact_match_is_resampled() -> None:

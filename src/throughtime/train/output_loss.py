@@ -78,11 +78,10 @@ class _OutputLoss(torch.autograd.Function):
 def _losses(logits: Tensor, chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Logits and probabilities (rows, words) -> the sum of the losses, and of the smoothed losses, (2,).
 
-    The logarithm of the sum of exponentials is found at the likeliest word, whose probability is never too small for it.
+    `total`, the logarithm of the sum of exponentials, is found at the likeliest word, which never has too small a chance.
     """
     counted = targets != IGNORED
-    top, likeliest = logits.max(dim=1, keepdim=True)
-    total = top - chances.gather(1, likeliest).log()
+    total = logits.amax(dim=1, keepdim=True) - chances.amax(dim=1, keepdim=True).log()
     plain = ((total - logits.gather(1, targets.clamp(min=0)[:, None]))[:, 0] * counted).sum()
     evenly = ((total[:, 0] - logits.mean(dim=1)) * counted).sum() if smoothing else plain
     return torch.stack([plain, (1 - smoothing) * plain + smoothing * evenly])

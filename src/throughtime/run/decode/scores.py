@@ -16,7 +16,7 @@ from throughtime.data.files import read_lines
 from throughtime.run.decode.answers import Answer, best_texts, gives_several, read_back
 from throughtime.run.decode.sources import Source, paths_under
 from throughtime.train import checkpoint
-from throughtime.train.quality import text_scores
+from throughtime.train.quality import direction, text_scores
 
 MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; of more lines fewer are drawn
 KEYS = ("target", "reference", "text")  # where a JSON line may hold one
@@ -109,15 +109,17 @@ class References:
                 found, signature = self._resampled(texts, metric, resamples)
             yield f"{name:16}{found}  {signature}"
         others = config.Metrics([score for score in self.metrics.scores if score not in metrics()])
-        for score, value in text_scores(others, texts, self.streams[0]).items():
-            yield f"{score:16}{value:6.2f}"
+        by_stream = [text_scores(others, texts, stream) for stream in self.streams]
+        for score in by_stream[0]:
+            best = max if direction(score) == "max" else min
+            yield f"{score:16}{best(found[score] for found in by_stream):6.2f}"
 
     def _resampled(self, texts: list[str], metric: Metric, resamples: int) -> tuple[str, Any]:
         """With confidence, and the baseline where there is one; by the test for pairs for one system too, since the
         metrics' own bootstrap fails where a resample scores 0."""
         systems: list[tuple[str, Sequence[str]]] = [("this", texts)]
         if self.baseline is not None:
-            systems.insert(0, self.baseline)
+            systems.insert(0, ("baseline", self.baseline[1]))
         signatures, scores = PairedTest(systems, {"metric": metric}, self.streams, "bs", resamples)()
         (name,) = signatures
         *theirs, ours = cast(list[Result], scores[name])
