@@ -122,6 +122,7 @@ TRAIN = {
     "trainer.early_stopping.monitor=bits_per_character": "allowed is with these metrics.scores bleu",
 }
 DECODE = {
+    "checkpoint=last references=[]": "references=[]: allowed is a file, a folder, a list of them, or null",
     "": "checkpoint=null: allowed is a checkpoint file",
     "checkpoint={}/none": "none: allowed is a checkpoint file",
     "checkpoint=last outputs={}/nowhere": "checkpoint=last: allowed is last only where a run",
@@ -226,6 +227,8 @@ def test_decode(line: str, sentence: str, files: Path, capsys: pytest.CaptureFix
         ("train.py", "outputs=/dev/null/x"),
         ("train.py", "-m cell=lstm,lsmt"),
         ("train.py", "-m cell=glob(l*) model.depth=0"),
+        ("train.py", "-m seed=range(1,1)"),
+        ("train.py", "seed=1 -m tbptt.chunk=interval(1,3)"),
         ("train.py", "-cn nope"),
         ("train.py", "-cd /nope"),
         ("decode.py", "checkpoint=none"),
@@ -237,6 +240,13 @@ def test_the_programs_end_with_code_2(name: str, line: str, program: Callable) -
     assert done.returncode == 2
     assert one_sentence(done.stderr)
     assert not done.stdout
+
+
+def test_interrupted_before_it_begins_a_program_ends_as_shells_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending, compose.one_sentence():
+        raise KeyboardInterrupt
+    assert ending.value.code == 130
+    assert not capsys.readouterr().err
 
 
 def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:

@@ -23,7 +23,8 @@ def terminal(translator: Path) -> Iterator[int]:
     """The keyboard and screen of a decode.py that somebody types into."""
     ours, theirs = pty.openpty()
     line = [sys.executable, str(ROOT / "decode.py"), f"checkpoint={translator}", "search=greedy", "search.max_length=8"]
-    running = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "TERM": "xterm"}
+    running = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=strict)
     os.close(theirs)
     yield ours
     os.close(ours)
@@ -44,6 +45,8 @@ def test_a_conversation(terminal: int) -> None:
         shown = until(terminal, b"> ").replace(b"\r", b"")
         assert shown.startswith(text + b"\n")
         assert shown.count(b"\n") == 2
+    os.write(terminal, b"\xff two\n")
+    assert b"UTF-8" in until(terminal, b"> ")
     os.write(terminal, b"\x04")
 
 

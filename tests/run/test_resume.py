@@ -116,6 +116,16 @@ def test_other_settings_are_refused(stopped: Callable[..., None]) -> None:
         stopped("search.temperature=0.5")
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"settings": {}, "lines": "x"}'])
+def test_a_damaged_mark_is_told(content: str, stopped: Callable[..., None], tmp_path: Path) -> None:
+    (mark,) = tmp_path.rglob("*.resume")
+    mark.write_text(content)
+    with pytest.raises(
+        config.Mistake, match=rf"resume=.*: allowed is false, which begins anew, as .*{mark.name} is damaged"
+    ):
+        stopped()
+
+
 def test_other_lines_are_refused(stopped: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text(LINES.replace("number 3\n", "number 33\n"))
     with pytest.raises(config.Mistake, match="its lines have changed"):
