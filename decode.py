@@ -1,6 +1,7 @@
 """Decodes text lines with a checkpoint: `python decode.py --help`."""
 
 import os
+import signal
 import sys
 
 import hydra
@@ -14,6 +15,7 @@ from throughtime.config import DecodeConfig, check
 def main(values: DictConfig) -> None:
     """One decoding job."""
     memory.keep_freed()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an output then says how it is taken up
     from throughtime.run.decoding import decode
 
     with compose.one_sentence():

@@ -75,15 +75,16 @@ def test_killed_at_random(translator: Path, tmp_path: Path) -> None:
     common = [f"checkpoint={translator}", f"input={tmp_path}/in.txt", *SAMPLING, "search.max_length=30"]
     job(*common, f"output={tmp_path}/whole.txt")
     out, writing = tmp_path / "out.txt", tmp_path / "out.txt.writing"
-    line = [sys.executable, str(ROOT / "decode.py"), *common, f"output={out}"]
-    running = subprocess.Popen(line)
-    while not (writing.exists() and writing.stat().st_size):
-        time.sleep(0.005)
-    time.sleep(random.Random().random() * 0.2)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    assert not out.exists()
-    line.append("resume=true")
+    line = [sys.executable, str(ROOT / "decode.py"), *common, f"output={out}", "resume=true"]
+    for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        before = writing.stat().st_size if writing.exists() else 0
+        running = subprocess.Popen(line)
+        while not (writing.exists() and writing.stat().st_size > before):
+            time.sleep(0.005)
+        time.sleep(random.Random().random() * 0.2)
+        running.send_signal(number)
+        assert running.wait() == code
+        assert not out.exists()
     subprocess.run(line, check=True)
     assert out.read_bytes() == (tmp_path / "whole.txt").read_bytes()
     assert not list(tmp_path.glob("out.txt.*"))
