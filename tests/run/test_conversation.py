@@ -27,8 +27,8 @@ def terminal(translator: Path) -> Iterator[int]:
     running = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=strict)
     os.close(theirs)
     yield ours
-    os.close(ours)
     assert running.wait(timeout=60) == 0
+    os.close(ours)
 
 
 def until(screen: int, ending: bytes) -> bytes:
