@@ -91,14 +91,17 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*before, *arguments]
 
 
-def preflight(program: str, arguments: Sequence[str]) -> None:
+def preflight(program: str, arguments: Sequence[str]) -> Any:
     """Checks a command line as a whole: every choice, every key, every value, for every job of a sweep.
+
+    Returns:
+        The settings of the first job; None where only help is asked for.
 
     Raises:
         Mistake: the first slip found.
     """
     if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
-        return
+        return None
     overrides = [_parsed(text) for text in _overrides(arguments)]
     sweeping = bool({"-m", "--multirun"} & set(arguments))
     for override in overrides:
@@ -112,10 +115,12 @@ def preflight(program: str, arguments: Sequence[str]) -> None:
                 f"{override.input_line} is an interval: allowed are values, without another hydra/sweeper."
             )
     _refuse_unknown_keys(program, overrides)
+    jobs: list[Any] = []
     for job in islice(_jobs(overrides), COMBINATIONS):
-        checked: Any = config.check(composed(program, job), SCHEMAS[program])
-        if isinstance(checked, config.TrainConfig):
-            _refuse_unwritable(checked.outputs)
+        jobs.append(config.check(composed(program, job), SCHEMAS[program]))
+        if isinstance(jobs[-1], config.TrainConfig):
+            _refuse_unwritable(jobs[-1].outputs)
+    return jobs[0]
 
 
 def ready(program: str, arguments: Sequence[str]) -> list[str]:
@@ -124,29 +129,19 @@ def ready(program: str, arguments: Sequence[str]) -> list[str]:
     Raises:
         Mistake: the first slip found.
     """
-    preflight(program, arguments)
-    overrides = _overrides(arguments)
-    flags = list(arguments)
-    for text in overrides:
-        flags.remove(text)
-    return [*flags, *_as_written(program, overrides)]
+    checked = preflight(program, arguments)
+    flags, overrides = _split(arguments)
+    return [*flags, *(overrides if checked is None else [_as_written(text, checked) for text in overrides])]
 
 
-def _as_written(program: str, arguments: list[str]) -> list[str]:
-    """The overrides with quotes around what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
-    overrides = [_parsed(text) for text in arguments]
-    own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
-    numbers = [override for override in own if type(override.value()) in (int, float)]
-    altered = [override for override in numbers if str(override.value()) != _values(override)[0]]
-    if not altered:
-        return arguments
-    checked: Any = config.check(composed(program, next(_jobs(overrides))), SCHEMAS[program])
-    quoted = {}
-    for override in altered:
-        key, value = override.key_or_group, _values(override)[0]
-        if isinstance(reduce(getattr, key.split("."), checked), str):
-            quoted[override.input_line] = f'{key}="{value}"'
-    return [quoted.get(argument, argument) for argument in arguments]
+def _as_written(text: str, checked: Any) -> str:
+    """An override, in quotes what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
+    override = _parsed(text)
+    key, value = override.key_or_group, override.value()
+    if key.startswith("hydra") or type(value) not in (int, float) or _values(override) == [str(value)]:
+        return text
+    (written,) = _values(override)
+    return f'{key}="{written}"' if isinstance(reduce(getattr, key.split("."), checked), str) else text
 
 
 def _refuse_unwritable(outputs: str) -> None:
@@ -157,10 +152,17 @@ def _refuse_unwritable(outputs: str) -> None:
         raise config.wrong("outputs", outputs, f"a folder that can be written ({error.strerror})") from error
 
 
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of Hydra with their values, and the overrides."""
+    values = {place + 1 for place, argument in enumerate(arguments) if argument in WITH_VALUE}
+    flags, overrides = list[str](), list[str]()
+    for place, text in enumerate(arguments):
+        (flags if text.startswith("-") or place in values else overrides).append(text)
+    return flags, overrides
+
+
 def _overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments that are not flags of Hydra or their values."""
-    flagged = [place + 1 for place, argument in enumerate(arguments) if argument in WITH_VALUE]
-    return [text for place, text in enumerate(arguments) if not text.startswith("-") and place not in flagged]
+    return _split(arguments)[1]
 
 
 def _parsed(text: str) -> Override:

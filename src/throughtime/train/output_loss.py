@@ -52,8 +52,8 @@ class _OutputLoss(torch.autograd.Function):
             sums += _losses(logits, chances, targets[block], smoothing)
             if learning:
                 _become_slopes(chances, targets[block], smoothing)
-            if learning and not whole:
-                slopes[block] = chances
+                if not whole:
+                    slopes[block] = chances
         ctx.save_for_backward(slopes, features, lower, bias, targets)
         total, smoothed = sums[0].clone(), sums[1].clone()
         ctx.mark_non_differentiable(total)

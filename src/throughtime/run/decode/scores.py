@@ -75,10 +75,11 @@ class References:
         """
         names = settings.references if isinstance(settings.references, list) else [settings.references or ""]
         streams = [_lines("references", name, total) for name in names]
-        baseline = settings.baseline and (settings.baseline, _lines("baseline", settings.baseline, total))
+        against = settings.baseline
+        baseline = None if against is None else (against, _lines("baseline", against, total))
         measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
         metrics = config.check(measured, config.Metrics)
-        return cls(names, streams, baseline or None, settings.bootstrap, metrics, gives_several(settings.search))
+        return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
         """Adds the best texts of what an earlier job wrote."""
