@@ -300,8 +300,8 @@ def _callbacks(
         progress,
         Ending(),
         Best(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
-        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]
         *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
+        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]  # behind the others, whose state it holds
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

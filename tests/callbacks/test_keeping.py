@@ -31,6 +31,24 @@ def test_the_best_and_the_last_stay(train: Callable[..., Path], monitor: str) ->
     assert json.loads((folder / "summary.json").read_text())["checkpoints"]["best"].endswith("checkpoints/best.ckpt")
 
 
+@pytest.mark.parametrize("monitor", ["loss", "chrf"])
+def test_a_resumed_run_keeps_what_the_unbroken_one_does(train: Callable[..., Path], monitor: str) -> None:
+    keep = ["trainer.keep.best=3", "trainer.keep.last=5", f"trainer.early_stopping.monitor={monitor}"]
+    whole = train(*OFTEN, *keep, folder="whole")
+    first = train(*OFTEN, *keep, "trainer.steps=4", folder="first")
+    resumed = train(*OFTEN, *keep, f"resume={first}", folder="resumed")
+    for name in ("best", "last"):
+        assert steps(resumed / "checkpoints" / name) == steps(whole / "checkpoints" / name)
+    assert steps(resumed / "checkpoints" / "last") == [3, 4, 5, 6, 7]
+
+
+def test_fewer_are_kept_from_a_resumed_run_on(train: Callable[..., Path]) -> None:
+    first = train(*OFTEN, "trainer.keep.last=4", "trainer.steps=5", folder="first")
+    resumed = train(*OFTEN, "trainer.keep.last=2", f"resume={first}", folder="resumed")
+    assert steps(resumed / "checkpoints" / "last") == [6, 7]
+    assert steps(first / "checkpoints" / "last") == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("ending", [["trainer.steps=5"], ["trainer.epochs=1"]])
 def test_the_last_step_counts_wherever_it_falls(train: Callable[..., Path], ending: list[str]) -> None:
     few = [*FEW_NUMBERS, "batch.tokens=64", "optim.lr=0.1", "trainer.validate_every=3", "trainer.keep.last=2"]

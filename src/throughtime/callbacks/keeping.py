@@ -12,22 +12,29 @@ from throughtime.whole import whole_file
 
 
 class Best(ModelCheckpoint):
-    """`best.ckpt` by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before."""
+    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        before, ours = Path(state_dict["best_model_path"]), Path(str(self.dirpath)) / "best.ckpt"
-        if not before.is_file():
+        scores = {path: score for path, score in state_dict["best_k_models"].items() if Path(path).is_file()}
+        before = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")[: self.save_top_k]
+        if not before:
             return
+        ours = [str(Path(str(self.dirpath)) / Path(path).name) for path in before]
         if leading():
-            ours.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(ours) as fresh:
-                shutil.copyfile(before, fresh)
-        place, score = str(ours), state_dict["best_model_score"]
-        paths = {"best_model_path": place, "kth_best_model_path": place, "best_k_models": {place: score}}
-        super().load_state_dict({**state_dict, "dirpath": self.dirpath, **paths})
+            for path, place in zip(before, ours, strict=True):
+                _copy(Path(path), Path(place))
+        taken = {
+            "dirpath": self.dirpath,
+            "best_model_path": ours[0],
+            "best_model_score": scores[before[0]],
+            "kth_best_model_path": ours[-1],
+            "kth_value": scores[before[-1]],
+            "best_k_models": {place: scores[path] for path, place in zip(before, ours, strict=True)},
+        }
+        super().load_state_dict({**state_dict, **taken})
 
 
-class Kept(ModelCheckpoint):
+class Kept(Best):
     """The `count` best checkpoints by `monitor`, each with its step in its name, in a folder of their own."""
 
     def __init__(self, folder: Path, count: int, monitor: str, mode: Any):
@@ -45,10 +52,16 @@ class Kept(ModelCheckpoint):
     @property
     def state_key(self) -> str:
         """Apart from that of `best.ckpt`, which may follow the same metric."""
-        return f"Kept({Path(str(self.dirpath)).name})"
+        return f"Kept({Path(str(self.dirpath)).name}, {self.monitor})"
 
 
 def kept(choice: config.Keep, folder: Path, monitor: str, mode: str) -> list[Kept]:
     """The callbacks of `trainer.keep`; `best.ckpt` and `last.ckpt` are kept anyway."""
     best = [Kept(folder / "best", choice.best, monitor, mode)] if choice.best > 1 else []
     return best + ([Kept(folder / "last", choice.last, "step", "max")] if choice.last > 1 else [])
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as fresh:
+        shutil.copyfile(source, fresh)

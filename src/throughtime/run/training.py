@@ -111,7 +111,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     """Tests the best checkpoint and gathers the record's facts."""
     progress.pause()
     fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
-    best, last, *_ = trainer.checkpoint_callbacks
+    best, *_, last = trainer.checkpoint_callbacks
     if len(progress.history) == progress.earlier:  # a resumed run had nothing left to do
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
