@@ -8,12 +8,13 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write at, whose file takes the place of `path` at the end, or is gone where an error came up.
+    """Gives a path to write at, of this process alone, whose file takes the place of `path` at the end, or is gone where
+    an error came up.
 
     Raises:
         OSError: naming `path` where the error itself names no file, as that of a write on a full disk.
     """
-    fresh = path.with_name(f"{path.name}.writing")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.writing")
     try:
         yield fresh
         os.replace(fresh, path)

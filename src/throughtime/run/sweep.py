@@ -1,23 +1,32 @@
-"""The end of a sweep: all jobs ranked in a table, in `sweep.csv` and in `sweep.json`."""
+"""The jobs of a sweep ranked: in `sweep.csv` and `sweep.json` behind each of them, in a table at the end."""
 
 import csv
 import json
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from rich.console import Console
 from rich.table import Table
 
 from throughtime.config import sentence
 from throughtime.run.record import read_summary
+from throughtime.whole import whole_file
 
 LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
 class Ranking(Callback):
-    """Hydra calls it once the last job has ended; a sweep with a failed job ends with exit code 1."""
+    """Hydra calls it behind each job, so that a sweep that is broken off is ranked too, and once the last has ended; a
+    sweep with a failed job ends with exit code 1."""
+
+    def on_job_end(self, config: Any, **_: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:
+            folder = Path(config.hydra.sweep.dir)
+            write(folder, ranked(folder))
 
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -33,19 +42,22 @@ class Ranking(Callback):
 
 
 def ranked(folder: Path) -> list[dict[str, Any]]:
-    """The summaries of a sweep's jobs, best first, failed ones last; each with `job` and `rank` (none if it failed)."""
+    """The summaries of a sweep's jobs, best first, failed ones last; each with `job` and `rank` (none if it failed).
+    Only what was measured alike can be ranked: where monitors differ, the jobs of each are ranked by themselves."""
     folders = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     jobs = [{"job": int(path.name), **_summary(path)} for path in folders]
-    done = [job for job in jobs if job["state"] == "done"]
-    done.sort(key=lambda job: job["objective"], reverse=bool(done) and _higher_wins(done[0]["monitor"]))
+    done = sorted((job for job in jobs if job["state"] == "done"), key=_standing)
+    alike = [list(group) for _, group in groupby(done, key=lambda job: job["monitor"])]
     others = [{"rank": None, **job} for job in jobs if job["state"] != "done"]
-    return [{"rank": rank, **job} for rank, job in enumerate(done, start=1)] + others
+    return [{"rank": rank, **job} for group in alike for rank, job in enumerate(group, start=1)] + others
 
 
-def _higher_wins(monitor: str) -> bool:
+def _standing(job: dict[str, Any]) -> tuple[str, float]:
+    """What to sort by: the lower is the better."""
     from throughtime.train.quality import direction
 
-    return direction(monitor) == "max"
+    monitor, objective = job["monitor"], job["objective"]
+    return monitor, -objective if direction(monitor) == "max" else objective
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -54,10 +66,11 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def write(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """`sweep.json` holds the summaries whole, `sweep.csv` one row a job with its overrides and metrics as columns."""
-    (folder / "sweep.json").write_text(json.dumps({"jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
+    with whole_file(folder / "sweep.json") as fresh:
+        fresh.write_text(json.dumps({"jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
     rows = [_row(job) for job in jobs]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+    with whole_file(folder / "sweep.csv") as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -75,13 +88,13 @@ def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """The ranking on the terminal; overrides that all jobs share are left out."""
     shared = set.intersection(*(set(job["overrides"]) for job in jobs))
     console = Console(highlight=False)
-    table = Table(
-        title=f"{len(jobs)} jobs by {next((job['monitor'] for job in jobs if 'monitor' in job), 'objective')}"
-    )
+    monitors = list(dict.fromkeys(job["monitor"] for job in jobs if job["rank"]))
+    table = Table(title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}")
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
         table.add_column(column)
     for job in jobs:
         result = f"{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
+        result = f"{job['monitor']} {result}" if job["rank"] and len(monitors) > 1 else result
         varied = " ".join(override for override in job["overrides"] if override not in shared or len(jobs) == 1)
         cells = (job["rank"] or "-", job["job"], varied, result)
         table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))

@@ -1,0 +1,52 @@
+"""The ranking of a sweep's jobs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from throughtime.run import sweep
+
+
+def leave(folder: Path, job: int, monitor: str, objective: float, state: str = "done") -> None:
+    """A job's summary as a run leaves it."""
+    facts: dict[str, Any] = {
+        "state": state,
+        "error": None if state == "done" else "a mistake.",
+        "overrides": [f"seed={job}"],
+    }
+    if state == "done":
+        facts |= {"monitor": monitor, "objective": objective}
+    (folder / str(job)).mkdir()
+    (folder / str(job) / "summary.json").write_text(json.dumps(facts))
+
+
+def test_each_metric_is_ranked_by_itself_in_its_own_direction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for job, (monitor, objective) in enumerate([("loss", 3.0), ("bleu", 10.0), ("loss", 2.0), ("bleu", 30.0)]):
+        leave(tmp_path, job, monitor, objective)
+    leave(tmp_path, 4, "loss", 0.0, state="failed")
+    found = sweep.ranked(tmp_path)
+    assert [(job["job"], job["rank"]) for job in found] == [(3, 1), (1, 2), (2, 1), (0, 2), (4, None)]
+    sweep.show(tmp_path, found)
+    told = capsys.readouterr().out
+    assert "5 jobs by bleu and loss" in told
+    assert "bleu 30" in told and "loss 2" in told and "failed: a mistake." in told
+
+
+def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> None:
+    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}})
+    for job, loss in enumerate([3.0, 2.0]):
+        leave(tmp_path, job, "loss", loss)
+        sweep.Ranking().on_job_end(settings)
+        assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == job + 1
+    assert (tmp_path / "sweep.csv").read_text().splitlines()[1].startswith("1,1,done,1,2.0,loss")
+
+
+def test_a_single_run_is_no_sweep(tmp_path: Path) -> None:
+    sweep.Ranking().on_job_end(OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}))
+    assert not list(tmp_path.iterdir())
