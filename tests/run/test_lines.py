@@ -88,6 +88,23 @@ def test_what_stands_under_the_outputs_name_stays(
     assert place.is_fifo()
 
 
+@pytest.mark.parametrize("output", ["-", "out.txt"])
+def test_a_pipe_is_read_by_its_name(
+    output: str,
+    translator: Path,
+    decoded: Decoded,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    wanted = decoded(translator, b"one\ntwo\n", "search=greedy")
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with subprocess.Popen("cat in.txt > pipe", shell=True):
+        job(f"checkpoint={translator}", "input=pipe", f"output={output}", "search=greedy")
+    assert (capsysbinary.readouterr().out if output == "-" else Path(output).read_bytes()) == wanted
+
+
 def test_a_language_model_goes_on_from_nothing(language_model: Path, decoded: Decoded) -> None:
     assert decoded(language_model, b"\n", "search=greedy").strip()
 

@@ -42,11 +42,11 @@ def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> Non
     settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}})
     for job, loss in enumerate([3.0, 2.0]):
         leave(tmp_path, job, "loss", loss)
-        sweep.Ranking().on_job_end(settings)
+        sweep.Ranking().on_job_end(settings, None)
         assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == job + 1
     assert (tmp_path / "sweep.csv").read_text().splitlines()[1].startswith("1,1,done,1,2.0,loss")
 
 
 def test_a_single_run_is_no_sweep(tmp_path: Path) -> None:
-    sweep.Ranking().on_job_end(OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}))
+    sweep.Ranking().on_job_end(OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}), None)
     assert not list(tmp_path.iterdir())

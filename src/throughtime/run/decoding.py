@@ -141,7 +141,7 @@ def _lines_of(paths: Sequence[Path | None]) -> int | None:
     """How many lines the files have together; None where one is a stream."""
     total = 0
     for path in paths:
-        if path is None:
+        if path is None or path.is_fifo():
             return None
         with path.open("rb") as file:
             total += sum(1 for _ in file)

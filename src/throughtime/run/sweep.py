@@ -23,7 +23,7 @@ class Ranking(Callback):
     """Hydra calls it behind each job, so that a sweep that is broken off is ranked too, and once the last has ended; a
     sweep with a failed job ends with exit code 1."""
 
-    def on_job_end(self, config: Any, **_: Any) -> None:
+    def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
             folder = Path(config.hydra.sweep.dir)
             write(folder, ranked(folder))

@@ -55,8 +55,8 @@ def with_targets(lines: Iterator[bytes], source: Source) -> Iterator[bytes]:
 
 def is_live(source: Source) -> bool:
     """Whether somebody may wait for the answers to the lines so far: a pipe or terminal in, standard output out."""
-    there = source.path is None and source.target is None and source.targets is None
-    return there and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    read_from = os.fstat(sys.stdin.fileno()) if source.path is None else source.path.stat()
+    return source.target is None and source.targets is None and not stat.S_ISREG(read_from.st_mode)
 
 
 def whole_blocks(lines: Iterator[bytes], done: int, size: int) -> Iterator[Block]:

@@ -11,7 +11,7 @@ from throughtime.data.files import files_of, one_file
 @dataclass(frozen=True)
 class Source:
     """One stream of lines; no `path` is standard input, no `target` is standard output; `targets` has a line for each of
-    its lines, to score it with.
+    its lines, to score it with. A `path` may name a pipe, as the shell's `<(...)` does.
 
     `reads_json`, `writes_json`: whether its lines, and those of its answers, are JSON objects.
     """
@@ -53,8 +53,11 @@ def _of_files(settings: config.DecodeConfig, names: list[str]) -> list[Source]:
 
 
 def paths_under(setting: str, name: str) -> list[tuple[Path, Path]]:
-    """The files that a path, a glob or a folder names, each with its place below it; hidden ones are left out."""
+    """The files that a path, a glob or a folder names, or the pipe that a path names, each with its place below it; hidden
+    ones are left out."""
     folder = Path(name).expanduser()
+    if folder.is_fifo():
+        return [(folder, Path(folder.name))]
     if not folder.is_dir():
         return [(path, Path(path.name)) for path in files_of(setting, name)]
     below = [(path, path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
