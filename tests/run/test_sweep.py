@@ -48,5 +48,7 @@ def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> Non
 
 
 def test_a_single_run_is_no_sweep(tmp_path: Path) -> None:
-    sweep.Ranking().on_job_end(OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}), None)
+    sweep.Ranking().on_job_end(
+        OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}), None
+    )
     assert not list(tmp_path.iterdir())
