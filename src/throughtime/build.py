@@ -314,14 +314,20 @@ def _callbacks(
 def device(accelerator: str) -> torch.device:
     """The device of `accelerator=`, where one process does all."""
     refuse_absent(accelerator, 1, "accelerator")
-    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    chosen = next(name for name in there if there[name]) if accelerator == "auto" else accelerator
+    chosen = _found(accelerator)
     return torch.device("cuda" if chosen == "gpu" else chosen)
+
+
+def _found(accelerator: str) -> str:
+    """What `auto` is here."""
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return next(name for name in there if there[name]) if accelerator == "auto" else accelerator
 
 
 def refuse_absent(accelerator: str, devices: int, setting: str) -> None:
     """Refuses an accelerator, or more of its devices, than this machine has."""
     there = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    accelerator = _found(accelerator)
     if accelerator in there and not there[accelerator]:
         raise config.wrong(setting, accelerator, "auto or cpu on this machine, which has no such device")
     if accelerator in there and devices > there[accelerator]:

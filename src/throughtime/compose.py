@@ -84,8 +84,9 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
     outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
     start = checkpoint.find(str(said["resume"].value()), outputs, "resume", "last")
-    summary = start.parent.parent / "summary.json"
-    begun = json.loads(summary.read_text())["overrides"] if summary.exists() else []
+    folders = start.parents[1:3]  # a kept checkpoint lies a folder deeper than the best
+    summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
+    begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
     own = ("hydra.", "hydra/", "resume")  # of the run that was
     before = [text for text in begun if _parsed(text).key_or_group not in said and not text.startswith(own)]
     return [*before, *arguments]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from throughtime import compose, config
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.cells import Cell, Lstm, cell_class
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.own import own_cell
+from throughtime.nn.engines import graphs
 from throughtime.run import decoding
 
 
@@ -135,6 +136,36 @@ def test_a_step_that_depends_on_values_is_not_compiled() -> None:
         config.Mistake, match="engine=fused: allowed is loop for Undecided, whose step can't be compiled"
     ):
         recurrence.run(cell, inputs, engine="fused")
+
+
+def test_a_step_with_a_tensor_of_its_own_is_not_compiled() -> None:
+    """Or the kernel would keep the value of now, and no gradient would come to it."""
+
+    class Scaled(Cell):
+        states, gates = ("h",), 1
+
+        def __init__(self) -> None:
+            super().__init__(3, 4)
+            self.scale = torch.nn.Parameter(torch.ones(4))
+
+        def step(self, input_gates: Tensor, product: Tensor, state: CellState) -> CellState:  # type: ignore[override]
+            return {"h": torch.tanh(input_gates + product * self.scale)}
+
+    for learning in (True, False):
+        with (
+            torch.set_grad_enabled(learning),
+            pytest.raises(config.Mistake, match="loop for Scaled, .* none of the `vectors`"),
+        ):
+            recurrence.run(Scaled(), torch.randn(2, 5, 3), engine="fused")
+
+
+def test_a_compiler_that_fails_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError("the disk is full\nand more")
+
+    monkeypatch.setattr(graphs, "compiled", failing)
+    with pytest.raises(config.Mistake, match="loop for Lstm, whose step can't be compiled: the disk is full"):
+        recurrence.run(Lstm(3, 4), torch.randn(2, 5, 3), engine="fused")
 
 
 @pytest.mark.parametrize(("body", "sentence"), FAILING.items())

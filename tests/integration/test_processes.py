@@ -58,6 +58,9 @@ def test_two_processes_train_one_model(program: Program, tmp_path: Path) -> None
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["state"] == "done"
     assert summary["epochs"] == 2
+    assert (
+        2 * summary["data"]["splits"]["train"]["target_tokens"] == summary["train_tokens"] - 2 * 60
+    )  # each with its eos
 
 
 TOGETHER = {

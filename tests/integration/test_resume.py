@@ -1,5 +1,6 @@
 """A run that is resumed ends where one that was never interrupted ends, bit for bit."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from lightning import Trainer
 from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
+from throughtime import compose
 from throughtime.callbacks.interruption import Interruption
 
 
@@ -73,6 +75,31 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(train: Callable[...
     same(whole, resumed)
     best, before = (torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True) for folder in (resumed, early))
     assert best["global_step"] == before["global_step"]  # what came behind it was worse
+
+
+def test_a_kept_checkpoint_brings_the_settings_of_its_run(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "trainer.validate_every=1", "trainer.steps=3", "trainer.keep.last=2", "optim.lr=0.5")
+    kept = first / "checkpoints" / "last" / "step-00000002.ckpt"
+    for place in (first, first / "checkpoints" / "best.ckpt", kept):
+        line = compose.continued([f"resume={place}", "trainer.steps=4"])
+        assert "optim.lr=0.5" in line
+        assert line[-2:] == [f"resume={place}", "trainer.steps=4"]
+
+
+@pytest.mark.parametrize("every", [2, 7])
+def test_a_plateau_is_one_of_validations(train: Callable[..., Path], every: int) -> None:
+    """However they lie to the epochs of 5 steps, and though the run is broken off between."""
+    slow = [*FEW_NUMBERS, "schedule=plateau", "optim=sgd", "optim.lr=80", f"trainer.validate_every={every}"]
+    whole = train(*slow, "trainer.epochs=9", "trainer.steps=28", folder="whole")
+    first = train(*slow, "trainer.epochs=9", "trainer.steps=14", folder="first")
+    same(whole, train(*slow, "trainer.epochs=9", "trainer.steps=28", f"resume={first}", folder="resumed"))
+    with (whole / "metrics.csv").open() as file:
+        losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+    assert len(losses) == 28 // every
+    worse = sum(loss >= min(losses[:place]) for place, loss in enumerate(losses) if place)
+    state = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"][0]
+    assert worse and state["_last_lr"] == [80 * 0.5**worse]
+    assert state["last_epoch"] == len(losses)
 
 
 OPTIONS = {

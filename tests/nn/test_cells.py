@@ -12,8 +12,9 @@ from tests.conftest import settings
 from tests.nn.equations import EQUATIONS
 from torch import Tensor, nn
 
+from throughtime import config
 from throughtime.nn import recurrence
-from throughtime.nn.cells import CELLS, Cell, Gru, Lstm, ReluRnn, Start, TanhRnn, cell_class
+from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, LinearCell, Lstm, Mlstm, ReluRnn, Start, TanhRnn, cell_class
 from throughtime.nn.cells.lstm import ProjectedLstm
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.fused import Run
@@ -36,6 +37,15 @@ KINDS: dict[str, Callable[[int, int], Cell]] = {
 NATIVE = [name for name, kind in {"rnn": TanhRnn, "relu_rnn": ReluRnn, **CELLS}.items() if kind in KERNELS]
 RUNS = [*product(KINDS, ["loop", "fused"]), *product(NATIVE, ["native", "auto"])]
 SHAPES = list(product([1, 3], [False, True]))
+
+
+@pytest.mark.parametrize("name", [*CELLS, *LINEAR, "rnn", "qrnn", "mlstm"])
+def test_settings_know_which_engines_run_a_cell(name: str) -> None:
+    chosen = settings(f"cell={name}", "cell.heads=2" if name in ("slstm", "mlstm") else "seed=1").cell
+    cell = cell_class(chosen)(I, H)
+    runs = {"native": type(cell) in KERNELS, "fused": not isinstance(cell, Mlstm)}
+    runs["scan"] = isinstance(cell, LinearCell | Mlstm)
+    assert config.engines_of(name) == ["auto", "loop", *(engine for engine, has in runs.items() if has)]
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:

@@ -52,6 +52,27 @@ def test_chunks_cut_the_gradient_and_nothing_else(model: PrefixModel) -> None:
     assert any(not torch.allclose(ours, theirs) for ours, theirs in zip(*gradients, strict=True))
 
 
+def test_a_text_that_comes_in_parts_is_dropped_by_one_mask() -> None:
+    """Of the prefix and of every chunk behind it, in training."""
+    locked = ["dropout=awd", "dropout.words=0.4", "dropout.inputs=0.4", "dropout.outputs=0.4", "dropout.weights=0.4"]
+    built = build.model(settings(*SMALL, *locked), {"source": 13, "target": 13}).double()
+    assert isinstance(built, PrefixModel)
+    batch, found = collate(SOURCES, TARGETS, [0, 1, 2]), []
+    for chunk in (None, 2):
+        torch.manual_seed(5)
+        found.append(built.features(batch.source, batch.source_lengths, batch.tokens, chunk))
+    close(*found)
+    torch.manual_seed(5)
+    noise = built.language_model.draw(len(SOURCES))
+    assert noise is not None and noise.words is not None
+    gone = (noise.words == 0).nonzero().flatten().tolist()
+    in_sources = [word for word in gone if any(word in source for source in SOURCES)]
+    assert in_sources  # a word of a prefix that is dropped there, too:
+    built.language_model.embedding.weight.data[in_sources] += 1
+    torch.manual_seed(5)
+    close(built.features(batch.source, batch.source_lengths, batch.tokens), found[0])
+
+
 def test_greedy_search_goes_on_from_the_prefix(model: PrefixModel) -> None:
     choice = settings("search=greedy", "search.max_length=6").search
     found = search(choice, stepper_of(model.float()), SOURCES, torch.Generator())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from throughtime.config.mistakes import wrong
+from throughtime.config.mistakes import alternatives, wrong
 from throughtime.config.ranges import Count, Range, Rate, Share
 
 
@@ -326,6 +326,19 @@ def refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
         raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
     if isinstance(cell, HeadedCell | MatrixCell) and hidden % cell.heads:
         raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
+
+
+def engines_of(cell: str) -> list[str]:
+    """The engines that run a cell of the catalogue; an own cell may be of any kind."""
+    linear = cell in ("mingru", "minlstm", "sru", "qrnn", "rg_lru", "mlstm")
+    runs = {"native": cell in ("rnn", "lstm", "gru"), "fused": cell != "mlstm", "scan": linear}
+    return ["auto", "loop", *(engine for engine, has in runs.items() if has or cell == "own")]
+
+
+def refuse_other_engine(engine: str, cell: Cell) -> None:
+    """An engine that does not run the cell, whose place another would take."""
+    if engine not in engines_of(cell.name):
+        raise wrong("engine", engine, f"{alternatives(engines_of(cell.name))} with cell={cell.name}")
 
 
 def refuse_unusable_stack(model: Model, cell: Cell) -> None:

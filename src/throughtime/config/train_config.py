@@ -20,6 +20,7 @@ from throughtime.config.model import (
     output_width,
     refuse_contradictory_cell,
     refuse_contradictory_dropout,
+    refuse_other_engine,
     refuse_unusable_stack,
     widths,
 )
@@ -153,6 +154,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         refuse_contradictory_cell(config.cell, hidden)
+    refuse_other_engine(config.engine, config.cell)
     refuse_unusable_stack(model, config.cell)
     refuse_contradictory_dropout(config.dropout, config.cell)
     if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
@@ -192,6 +194,7 @@ def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecod
     width, context = output_width(config.cell, model.hidden), config.context
     for hidden in reading_widths(config):
         refuse_contradictory_cell(reading_cell(config), hidden)
+    refuse_other_engine(config.engine, reading_cell(config))
     refuse_contradictory_dropout(config.dropout, reading_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
     if model.tied and bare and model.embedding != width:
@@ -209,6 +212,8 @@ def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecod
         )  # fmt: skip
     if isinstance(context, MultiheadContext) and width % context.heads:
         raise wrong("context.heads", context.heads, f"a divisor of the decoder's width, {width}")
+    if model.bridge == "zero" and context.name == "initial_state":
+        raise wrong("model.bridge", "zero", "linear or copy with context=initial_state, or the decoder sees no source")
     if model.bridge == "copy":
         _refuse_uncopied_state(config, model)
 

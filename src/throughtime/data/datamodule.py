@@ -77,10 +77,12 @@ class PairModule(_Resumable):
     def train_dataloader(self) -> PairLoader:
         rank, world = _place(self.trainer)
         pairs = open_pairs(self.prepared.folder / "train")
-        loader = PairLoader(pairs, self._batch.tokens, self._batch.longest, self._seed, rank, world)
-        if not len(loader):
+        among = (pairs, self._batch.tokens, self._batch.longest, self._seed)
+        if not (batches := len(PairLoader(*among))):
             raise config.wrong("batch.longest", self._batch.longest, "the length of some training pair at least")
-        return self._resumed(loader)
+        if batches < world:
+            raise config.wrong("trainer.devices", world, f"at most {batches}, one for each batch of training pairs")
+        return self._resumed(PairLoader(*among, rank, world))
 
     def val_dataloader(self) -> PairLoader:
         return self._evaluation("validation")
@@ -89,8 +91,12 @@ class PairModule(_Resumable):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> PairLoader:
-        rank, world = _place(self.trainer)
-        return PairLoader(open_pairs(self.prepared.folder / split), self._batch.tokens, rank=rank, world=world)
+        (rank, world), pairs = _place(self.trainer), open_pairs(self.prepared.folder / split)
+        if len(pairs) < world:
+            raise config.wrong(
+                "trainer.devices", world, f"at most {len(pairs)}, one for each pair of the {split} split"
+            )
+        return PairLoader(pairs, self._batch.tokens, rank=rank, world=world)
 
 
 def _place(trainer: Any) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.products import Linear
-from throughtime.nn.stack import Layer, Stack, StackNoise, StackState
+from throughtime.nn.stack import Layer, Stack, StackNoise, StackState, TextNoise
 from throughtime.nn.state import detach
 
 
@@ -123,13 +123,6 @@ class DecoderSource(NamedTuple):
     summary: Tensor
 
 
-class DecoderNoise(NamedTuple):
-    """What is drawn once for a target that comes in parts: what is left of each word, and the stack's noise."""
-
-    words: Tensor | None
-    stack: StackNoise
-
-
 class DecoderState(NamedTuple):
     """All that the next step needs: the source, and for each hypothesis (one a sentence in training, several side by side
     in a search) the stack's state, its last `output`, the readout `fed` back, what attention has `seen`, and where it
@@ -189,14 +182,12 @@ class Decoder(nn.Module):
         cell = cast(Cell, cast(Layer, self.stack.layers[-1]).cells[0])
         return state[-1][0][cell.states[0]]
 
-    def draw(self, rows: int) -> DecoderNoise | None:
+    def draw(self, rows: int) -> TextNoise | None:
         """In training, the noise of whole targets; without it every call of `forward` draws its own."""
-        if not self.training:
-            return None
-        return DecoderNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows))
+        return TextNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
 
     def forward(
-        self, tokens: Tensor, state: DecoderState, noise: DecoderNoise | None = None
+        self, tokens: Tensor, state: DecoderState, noise: TextNoise | None = None
     ) -> tuple[Tensor, DecoderState]:
         noise = noise or self.draw(len(tokens))
         words, found = self.words(tokens, self.embedding(tokens), noise and noise.words), []

@@ -41,7 +41,8 @@ class Encoder(nn.Module):
     """Token ids (batch, time) and their lengths (batch,) -> `Encoded`.
 
     `reversed_source`: read from the last word to the first (Sutskever et al. 2014); the closing eos and the padding stay
-    where they are, and the memory is in the order of reading.
+    where they are. The memory is in the order of the source all the same, so that what attends to it sees the same words
+    at the same places, however they were read.
     """
 
     def __init__(self, embedding: nn.Embedding, reader: Reader, rates: Rates, reversed_source: bool = False):
@@ -54,6 +55,8 @@ class Encoder(nn.Module):
         if self._reversed:
             source = reverse(source[..., None], lengths - 1)[..., 0]
         memory, state = self.reader(self.words(source, self.embedding(source)), lengths)
+        if self._reversed:
+            memory = reverse(memory, lengths - 1)
         return Encoded(self.dropout(memory), counted(source, lengths), state)
 
 

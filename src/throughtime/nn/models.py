@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from throughtime.nn.decoder import Decoder, DecoderState, cut_off
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
-from throughtime.nn.stack import Stack, StackState
+from throughtime.nn.stack import Stack, StackState, TextNoise
 from throughtime.nn.state import detach
 
 
@@ -23,19 +23,27 @@ class LanguageModel(nn.Module):
         outputs, state = self.outputs(tokens, state)
         return self.output(self.dropout(outputs)), state
 
+    def draw(self, rows: int) -> TextNoise | None:
+        """In training, the noise of texts that come in parts; without it every part draws its own."""
+        return TextNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
+
     def outputs(
-        self, tokens: Tensor, state: StackState | None = None, resets: Tensor | None = None
+        self,
+        tokens: Tensor,
+        state: StackState | None = None,
+        resets: Tensor | None = None,
+        lengths: Tensor | None = None,
+        noise: TextNoise | None = None,
     ) -> tuple[Tensor, StackState]:
-        """What the stack makes of the tokens, (batch, time, width), and the state after the last step; before the steps in
-        `resets` (batch, time) it begins anew."""
-        found: tuple[Tensor, StackState] = self.stack(self.words(tokens, self.embedding(tokens)), state, resets=resets)
+        """What the stack makes of the tokens, (batch, time, width), and the state after the last step, or after each row's
+        first `lengths` (batch,); before the steps in `resets` (batch, time) it begins anew."""
+        words = self.words(tokens, self.embedding(tokens), noise and noise.words)
+        found: tuple[Tensor, StackState] = self.stack(words, state, lengths, resets, noise and noise.stack)
         return found
 
-    def read(self, tokens: Tensor, lengths: Tensor) -> StackState:
+    def read(self, tokens: Tensor, lengths: Tensor, noise: TextNoise | None = None) -> StackState:
         """The state after each row's first `lengths` tokens; (batch, time), (batch,)."""
-        state: StackState
-        _, state = self.stack(self.embedding(tokens), lengths=lengths)
-        return state
+        return self.outputs(tokens, lengths=lengths, noise=noise)[1]
 
 
 class PrefixModel(nn.Module):
@@ -61,15 +69,13 @@ class PrefixModel(nn.Module):
 
     def features(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """What the output layer takes at each target step, (batch, time, width)."""
-        state, parts = self.start(source, source_lengths), list[Tensor]()
+        model, noise = self.language_model, self.language_model.draw(len(source))
+        state, parts = model.read(source, source_lengths, noise), list[Tensor]()
         for part in tokens.split(chunk or tokens.shape[1], dim=1):
-            found, state = self.language_model.outputs(part, detach(state) if parts else state)
-            parts.append(self.language_model.dropout(found))
-        return torch.cat(parts, dim=1)
-
-    def start(self, source: Tensor, source_lengths: Tensor) -> StackState:
-        """The state once the prefix is read."""
-        return self.language_model.read(source, source_lengths)
+            found, state = model.outputs(part, detach(state) if parts else state, noise=noise)
+            parts.append(found)
+        features: Tensor = model.dropout(torch.cat(parts, dim=1))
+        return features
 
 
 class EncoderDecoder(nn.Module):

@@ -64,6 +64,6 @@ def why_not(precision: Precision, device: torch.device) -> str | None:
     on_cpu, on_gpu = device.type == "cpu", device.type == "cuda"
     if precision == "int8" and not (on_cpu and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()):
         return "int8 needs a processor with VNNI"
-    if precision == "bf16" and not ((on_cpu and bf16_on_cpu()) or (on_gpu and torch.cuda.is_bf16_supported())):
+    if precision == "bf16" and not ((on_cpu and bf16_on_cpu()) or (on_gpu and torch.cuda.is_bf16_supported(False))):
         return "bf16 needs a GPU or a processor that has it"
     return None

@@ -2,6 +2,7 @@
 float32. What torch calls its kernels is known here, and of the quantised ones in `precision.py`."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,18 +40,29 @@ def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Cal
 
 
 def column_sums(matrix: Tensor) -> Tensor:
-    """(rows, columns) -> (columns,), as a product, which adds up in float32 whatever the type, and much faster than `sum`."""
+    """(rows, columns) -> (columns,), added up in float32 whatever the type; on a CPU by a product, much faster than `sum`."""
+    if matrix.is_cuda:
+        return matrix.sum(0)  # a product may round its factors there (TF32)
     return (matrix.new_ones(1, len(matrix)) @ matrix)[0]
 
 
+@cache
 def bf16_on_cpu() -> bool:
-    """Whether this processor multiplies in bf16 itself; torch refuses oneDNN's product where it does not."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether this processor multiplies in bf16 itself; on others torch refuses oneDNN's product, or, on an x86 with
+    AVX512, has it emulated."""
+    found = torch.cpu.get_capabilities()
+    itself = found["architecture"] != "x86_64" or found["avx512_bf16"] or found["amx_bf16"]
+    return bool(itself) and _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available()
 
 
 def _has_kernel(tensor: Tensor) -> bool:
-    known = {torch.float32: torch.backends.mkldnn.is_available, torch.bfloat16: bf16_on_cpu}
-    return tensor.device.type == "cpu" and tensor.dtype in known and known[tensor.dtype]()
+    if tensor.device.type != "cpu":
+        return False
+    return bf16_on_cpu() if tensor.dtype == torch.bfloat16 else tensor.dtype == torch.float32 and _has_onednn()
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -25,6 +25,13 @@ class StackNoise(NamedTuple):
     cells: tuple[tuple[Noise, ...], ...]
 
 
+class TextNoise(NamedTuple):
+    """What is drawn once for texts that come in parts: what is left of each word, and the stack's noise."""
+
+    words: Tensor | None
+    stack: StackNoise
+
+
 class Layer(nn.Module):
     """One cell over time, or one forward and one backward with their outputs side by side, or summed."""
 

@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,21 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
             return launch.processes(settings.trainer.devices, folder)
         return fit(settings, record)
     except BaseException as error:
-        told = _out_of_memory(error, settings) or error
-        record.fail(told)
-        raise told from error
+        record.fail(error)
+        raise
 
 
-def _out_of_memory(error: BaseException, settings: config.TrainConfig) -> config.Mistake | None:
-    """The sentence for a run that is too large for its machine."""
-    if not memory.ran_out(error):
-        return None
-    size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
-    return config.wrong(
-        "model.hidden", settings.model.hidden, f"less, or less than {size}, with the memory of this machine"
-    )
+@contextmanager
+def _in_memory(settings: config.TrainConfig) -> Iterator[None]:
+    """Tells in a sentence of a run that is too large for its machine."""
+    try:
+        yield
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
+        allowed = f"less, or less than {size}, with the memory of this machine"
+        raise config.wrong("model.hidden", settings.model.hidden, allowed) from error
 
 
 def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
@@ -74,6 +78,12 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> flo
 def fit(settings: config.TrainConfig, record: Record) -> float:
     """The run itself, in this process (one of several under DDP)."""
     _quiet()
+    torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
+    with _in_memory(settings):
+        return _fit(settings, record)
+
+
+def _fit(settings: config.TrainConfig, record: Record) -> float:
     start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if start is not None:
@@ -173,4 +183,3 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", f".*{note}.*")
     warnings.filterwarnings("ignore", ".*lr_scheduler.step.*", UserWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    torch.set_float32_matmul_precision("high")

@@ -43,7 +43,9 @@ def cached_loss(
     here = before + torch.arange(targets.shape[1], device=targets.device)[:, None]
     place = torch.arange(whole.followed.shape[1], device=targets.device)
     seen = ((place < here) & (place >= here - choice.size)) & (whole.followed != IGNORED)[:, None]
-    scores = (choice.theta * outputs.float() @ whole.outputs.float().transpose(1, 2)).masked_fill(~seen, -torch.inf)
+    with torch.autocast(outputs.device.type, enabled=False):  # theta makes much of small differences
+        scores = choice.theta * outputs.float() @ whole.outputs.float().transpose(1, 2)
+    scores = scores.masked_fill(~seen, -torch.inf)
     weights = torch.softmax(scores, dim=-1).nan_to_num()  # a row that has seen nothing has no weights
     found = (weights * (whole.followed[:, None] == targets[..., None])).sum(-1)
     share = choice.share * seen.any(-1)
@@ -63,7 +65,8 @@ class Dynamic:
     def learn(self, loss: Tensor) -> None:
         """One step on the mean loss of a chunk that has been scored."""
         weights = list(self._model.parameters())
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with torch.autocast(loss.device.type, enabled=False):  # which is for the way forward alone
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         with torch.no_grad():
             for weight, gradient, trained in zip(weights, gradients, self._trained, strict=True):
                 if gradient is not None:

@@ -18,11 +18,11 @@ class Losses(NamedTuple):
     penalty: Tensor | float = 0.0
 
 
-def of_all_ranks(count: Tensor) -> Tensor:
-    """The sum of a count over all ranks."""
+def of_all_ranks(counts: Tensor) -> Tensor:
+    """The sum of counts over all ranks."""
     if not together():
-        return count
-    everywhere = count.clone()
+        return counts
+    everywhere = counts.clone()
     dist.all_reduce(everywhere)
     return everywhere
 

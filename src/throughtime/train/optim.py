@@ -1,6 +1,7 @@
 """The optimiser of `optim=` and the schedule of `schedule=`."""
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,7 +34,7 @@ def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: i
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=choice.factor, patience=choice.patience, threshold=0.0
             )
-            return {"scheduler": plateau, "interval": "epoch", "monitor": "val/loss"}
+            return {"scheduler": plateau, "monitor": "val/loss", "frequency": sys.maxsize}  # stepped behind validations
 
 
 def cosine(step: int, steps: int, choice: config.Cosine) -> float:

@@ -6,8 +6,11 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from throughtime import config
@@ -22,6 +25,15 @@ from throughtime.train.ranks import from_all_ranks
 from throughtime.train.through_time import read, read_checkpointed
 
 
+class TokenMean(MeanMetric):
+    """Summed losses over the targets they are of. torchmetrics' own update would wait for the device at each step, to look
+    for NaN."""
+
+    def update(self, total: Tensor, targets: Tensor) -> None:  # type: ignore[override]
+        self.mean_value += total
+        self.weight += targets
+
+
 class Task(lightning.LightningModule):
     """What both models' tasks share.
 
@@ -31,7 +43,7 @@ class Task(lightning.LightningModule):
     def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
         super().__init__()
         self.model, self._settings, self._about = model, settings, about
-        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        self.train_loss, self.val_loss, self.test_loss = TokenMean(), TokenMean(), TokenMean()
         self.train_loss.persistent(True)
         self._tokens: Tensor | int = 0
         self._accumulation = Accumulation(settings.trainer.accumulate)
@@ -45,7 +57,7 @@ class Task(lightning.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """How many targets this process has trained on, those before a resume included."""
+        """How many targets all processes have trained on, those before a resume included."""
         return int(self._tokens)
 
     @abstractmethod
@@ -53,12 +65,13 @@ class Task(lightning.LightningModule):
         """The losses of a batch; state is carried where the model carries one."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        found = self._losses(batch, "train")
-        self._tokens = self._tokens + found.targets  # stays on the device, which need not be waited for
-        self.log("train/loss", found.total.detach() / found.targets, prog_bar=True)
-        everywhere = of_all_ranks(found.targets)
-        mean = per_token(found.minimised, everywhere) + found.penalty
-        return self._accumulation.add(mean, everywhere, batch.targets.shape[1])
+        found = self.losses(batch, "train")
+        total, targets = of_all_ranks(torch.stack([found.total.detach(), found.targets.to(found.total.dtype)]))
+        self.train_loss.update(total, targets)
+        self._tokens = self._tokens + targets.long()  # stays on the device, which need not be waited for
+        self.log("train/loss", total / targets, prog_bar=True)
+        mean = per_token(found.minimised, targets) + found.penalty
+        return self._accumulation.add(mean, targets, batch.targets.shape[1])
 
     def on_after_backward(self) -> None:
         if not self.trainer.fit_loop.epoch_loop._should_accumulate():
@@ -69,18 +82,18 @@ class Task(lightning.LightningModule):
         self._accumulation.clear()
 
     def validation_step(self, batch: Any, _: int) -> None:
-        self._losses(batch, "val")
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: Any, _: int) -> None:
-        self._losses(batch, "test")
+        self._evaluate(batch, "test")
 
-    def _losses(self, batch: Any, split: str) -> Losses:
+    def _evaluate(self, batch: Any, split: str) -> Losses:
         found = self.losses(batch, split)
-        self._mean(split).update(found.total.detach() / found.targets, found.targets)
+        self._mean(split).update(found.total.detach(), found.targets)
         return found
 
-    def _mean(self, split: str) -> MeanMetric:
-        return {"train": self.train_loss, "val": self.val_loss, "test": self.test_loss}[split]
+    def _mean(self, split: str) -> TokenMean:
+        return {"val": self.val_loss, "test": self.test_loss}[split]
 
     def on_train_epoch_start(self) -> None:
         if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
@@ -90,15 +103,20 @@ class Task(lightning.LightningModule):
         self.log("train/loss_epoch", self.train_loss.compute())
 
     def on_validation_epoch_end(self) -> None:
-        self._log_losses("val")
+        loss = self._log_losses("val")
+        schedule = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(loss)
 
     def on_test_epoch_end(self) -> None:
         self._log_losses("test")
 
-    def _log_losses(self, split: str) -> None:
+    def _log_losses(self, split: str) -> float:
+        """The mean loss of a split, logged in all units."""
         loss = float(self._mean(split).compute())
         self._mean(split).reset()
         self.log_dict({f"{split}/{name}": value for name, value in self.measures(loss, split).items()})
+        return loss
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         """What the mean loss in nats per token means in other units."""
@@ -119,7 +137,7 @@ class Task(lightning.LightningModule):
         }
         if torch.cuda.is_available():
             here["cuda_random"] = torch.cuda.get_rng_state()
-        checkpoint["throughtime"] = {**self._about, "ranks": from_all_ranks(here)}
+        checkpoint["throughtime"] = {**self._about, "ranks": from_all_ranks(move_data_to_device(here, "cpu"))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         ranks = checkpoint["throughtime"]["ranks"]
@@ -128,13 +146,13 @@ class Task(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if self._restored is None:
+            if self.global_rank:  # the model is everywhere the same, the noise is not
+                torch.manual_seed(self._settings.seed + self.global_rank)
             return
         self._tokens = self._restored["tokens"]
         self._accumulation.restore(self._restored["accumulated"], self.model.parameters())
         if self._restored["carried"] is not None:
-            self.carried["train"] = lightning.fabric.utilities.move_data_to_device(
-                self._restored["carried"], self.device
-            )
+            self.carried["train"] = move_data_to_device(self._restored["carried"], self.device)
         torch.set_rng_state(self._restored["random"].cpu())
         if "cuda_random" in self._restored and self.device.type == "cuda":
             torch.cuda.set_rng_state(self._restored["cuda_random"].cpu())
@@ -175,21 +193,21 @@ class LanguageModelTask(Task):
                 self.test_loss.update(*self._cached_loss(batch, choice))
             case config.DynamicEvaluation():
                 with torch.enable_grad():
-                    found = self._losses(batch, "test")
+                    found = self._evaluate(batch, "test")
                     assert self._dynamic is not None
                     self._dynamic.learn(found.total / found.targets)
             case _:
-                self._losses(batch, "test")
+                self._evaluate(batch, "test")
 
     def _cached_loss(self, batch: TextChunk, choice: config.CacheEvaluation) -> tuple[Tensor, Tensor]:
-        """The mean loss of a chunk and the number of its targets."""
+        """The summed loss of a chunk and the number of its targets."""
         outputs, state = self.model.outputs(batch.tokens, self._carried_in(batch, "test"), batch.resets)
         self.carried["test"] = state
         cache = evaluation.empty_cache(outputs) if batch.first or self._cache is None else self._cache
         total, count, self._cache = evaluation.cached_loss(
             self.model.output(outputs), outputs, batch.targets, cache, choice
         )
-        return total / count, count
+        return total, count
 
     def losses(self, batch: TextChunk, split: str) -> Losses:
         state, tbptt, dropout = self._carried_in(batch, split), self._settings.tbptt, self._settings.dropout

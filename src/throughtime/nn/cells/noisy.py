@@ -80,6 +80,10 @@ class VariationalCell(NoisyCell):
     def __init__(self, inner: Cell, rate: float):
         super().__init__(inner)
         self.rate, self.width_of_noise = rate, inner.width
+        others, stages = (None, *inner.states[1:]), zip(inner.stages(), inner.matrices(), strict=True)
+        self._masked = [  # for each inner stage, whether its operand is dropped
+            stage.operand not in others and matrix.shape[1] == inner.width for stage, (matrix, _) in stages
+        ]
 
     def draw(self, rows: int) -> Noise:
         ones = self.weight_input.new_ones(rows, self.width_of_noise)
@@ -89,14 +93,9 @@ class VariationalCell(NoisyCell):
         assert noise.mask is not None
         return torch.cat([inputs, noise.mask[:, None].expand(-1, inputs.shape[1], -1).to(inputs.dtype)], dim=-1)
 
-    def _masked(self) -> list[bool]:
-        """For each inner stage whether its operand is dropped."""
-        others, stages = (None, *self.states[1:]), zip(self.inner.stages(), self.inner.matrices(), strict=True)
-        return [stage.operand not in others and matrix.shape[1] == self.width_of_noise for stage, (matrix, _) in stages]
-
     def stages(self) -> tuple[Stage, ...]:
         found: list[Stage] = []
-        for stage, masked in zip(super().stages(), self._masked(), strict=True):
+        for stage, masked in zip(super().stages(), self._masked, strict=True):
             if masked:
                 found.append(Stage(None, 0, self._drop(str(stage.operand))))
                 stage = stage._replace(operand=f"dropped {stage.operand}")
@@ -108,7 +107,7 @@ class VariationalCell(NoisyCell):
 
     def _for_stages(self, matrices: Matrices) -> Matrices:
         found: Matrices = []
-        for matrix, masked in zip(matrices, self._masked(), strict=True):
+        for matrix, masked in zip(matrices, self._masked, strict=True):
             found += [(matrix[0][:0], None)] * masked + [matrix]
         return found
 

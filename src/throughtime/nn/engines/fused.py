@@ -63,19 +63,19 @@ def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
     """The kernels of a cell, made when they are first asked for.
 
     Raises:
-        Mistake: the step can't be compiled, as where what it does depends on values.
+        Mistake: the step can't be compiled, as where what it does depends on values, or where the compiler fails.
     """
     dtype, device = cell.weight_input.dtype, gates.device.type
     lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
     known = _KERNELS.setdefault(cell, {})
-    if setting not in known:
-        try:
-            known[setting] = StepKernels(cell, setting)
-        except RuntimeError as error:
-            name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
-            raise config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}") from error
-    return known[setting]
+    try:
+        kernels = known[setting] = known.get(setting) or StepKernels(cell, setting)
+        kernels.compile(torch.is_grad_enabled())
+    except RuntimeError as error:
+        name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
+        raise config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}") from error
+    return kernels
 
 
 class _ThroughTime(torch.autograd.Function):
@@ -179,7 +179,6 @@ class Run:
 
     def backward(self, outputs: Tensor, final: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
         """The gradients of the gates and of everything given, in its order."""
-        boundary = self._kernels.boundary  # first of all, as the stages learn their sources by it
         above = list(outputs.contiguous().unbind(0))
         if not self._kernels.setting.masked:
             above[-1] = above[-1] + final[0]
@@ -194,7 +193,7 @@ class Run:
                     gradients[number] = multiply(written[slot]) if through else written[slot]
             gradients |= nothing
         found = self._beyond_the_recurrence()
-        for name, sources in boundary.items():
+        for name, sources in self._kernels.boundary.items():
             if sources:
                 found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in sources]).sum(0)
         return found.get("gates@0"), *(found.get(name) for name in self._given)

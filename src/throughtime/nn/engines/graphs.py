@@ -8,6 +8,7 @@ longer than a step of a small cell takes, so this file uses the parts that it is
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -38,13 +39,15 @@ class Derived(NamedTuple):
     reached: dict[int, int]
 
 
+@cache
 def why_not_compiled(device: torch.device) -> str | None:
     """Why kernels cannot be compiled here, or None where they can."""
-    if device.type == "cuda":
-        return None if torch.utils._triton.has_triton() else "triton is missing"
-    if device.type != "cpu":
+    if device.type not in ("cpu", "cuda"):
         return f"there is no compiler for {device.type}"
-    return None if shutil.which("g++") or shutil.which("clang++") else "there is no C++ compiler (g++ or clang++)"
+    if device.type == "cuda" and not torch.utils._triton.has_triton():
+        return "triton is missing"
+    names = ("g++", "clang++") if device.type == "cpu" else ("gcc", "clang")  # which triton builds its launchers with
+    return None if any(map(shutil.which, names)) else f"there is no compiler ({' or '.join(names)})"
 
 
 def stand_ins(kinds: Sequence[Kind], device: torch.device) -> list[Tensor]:
@@ -117,12 +120,19 @@ def like(kind: Kind, inputs: list[Tensor]) -> Tensor:
 
 
 def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModule:
+    """A function's graph.
+
+    Raises:
+        RuntimeError: it reads another tensor than its inputs, whose value of now would become the kernel's for ever.
+    """
     from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with inputs[0].fake_mode, torch.no_grad():  # type: ignore[attr-defined]
         graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
+    if graph.graph.find_nodes(op="get_attr"):
+        raise RuntimeError("it reads a tensor that is no input, no state and none of the `vectors`")
     for node in graph.graph.nodes:
         if node.target in (torch.ops.aten.alias.default, torch.ops.aten.detach.default):
             node.replace_all_uses_with(node.args[0])

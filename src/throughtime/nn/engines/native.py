@@ -22,13 +22,20 @@ def native(
 ) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, hidden) and the state after each row's end.
 
-    Every length must be at least 1.
+    Every length must be at least 1. On a GPU it works in the weights' own precision: torch would have cuDNN multiply in
+    float16, whatever autocast says (aten/src/ATen/cudnn/AutocastRNN.cpp), and nobody scales the loss for that.
     """
+    if inputs.is_cuda and torch.is_autocast_enabled("cuda"):
+        dtype = cell.weight_input.dtype
+        with torch.autocast("cuda", enabled=False):
+            own = {name: part.to(dtype) for name, part in state.items()}
+            return native(cell, inputs.to(dtype), own, lengths, matrices)
     kernel = KERNELS[type(cell)]
     ((weight_hidden, bias_hidden),) = matrices
     weights = [cell.weight_input, weight_hidden, cell.bias_input, bias_hidden]
     carried = [state[name][None] for name in cell.states]
-    settings = (True, 1, 0.0, cell.training, False)  # biases, layers, dropout, training, bidirectional
+    learning = torch.is_grad_enabled()  # cuDNN has no derivative of what was not called training
+    settings = (True, 1, 0.0, learning, False)  # biases, layers, dropout, training, bidirectional
     if lengths is None:
         outputs, *final = kernel(inputs, _as_torch_has_it(carried), weights, *settings, True)
     else:

@@ -169,6 +169,18 @@ class StepKernels:
             carried |= {name: kernels.writes[name] for name in kernels.differentiated if name != "output"}
         self.output = "output" if setting.masked else cell.states[0]
         self.takes, self.writes, self.operands = self._versions()
+        self.boundary: dict[str, list[Source]] = {}  # the gradients that a step leaves for each state before it
+
+    def compile(self, learning: bool) -> None:
+        """Makes the kernels that a run takes, unless they are there.
+
+        Raises:
+            RuntimeError: what the step does can't be compiled.
+        """
+        if learning and not self.boundary:
+            self.boundary = self._routed()
+        for stage in self.stages:
+            _ = (stage.forward, stage.backward) if learning else stage.alone
 
     def _versions(self) -> tuple[list[list[str]], list[list[str]], list[str]]:
         latest: defaultdict[str, int] = defaultdict(int)
@@ -187,9 +199,8 @@ class StepKernels:
             return f"{name} {place}"
         return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
 
-    @cached_property
-    def boundary(self) -> dict[str, list[Source]]:
-        """The gradients that a step leaves for each state before it; every stage learns the sources of its results."""
+    def _routed(self) -> dict[str, list[Source]]:
+        """The boundary; every stage learns the sources of its results."""
         for stage in reversed(self.stages):
             stage.first, self.unused = self.unused, self.unused + len(stage.flows)
         return self._walk(self._walk({}))

@@ -89,6 +89,8 @@ def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "mul
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda":
+        torch.cuda.set_device(device)  # or what asks for no device in particular would ask the first
     _mine.append(functools.cache(lambda: _answering(settings, named, device)))
 
 
