@@ -122,7 +122,7 @@ TRAIN = {
     "resume={}/broken.ckpt": "broken.ckpt: allowed is a whole checkpoint of throughtime",
     "trainer.accelerator=mps": "trainer.accelerator=mps: allowed is auto or cpu",
     "trainer.clip.value=1": "trainer.clip.value=1: allowed is null where trainer.clip.norm is set",
-    "trainer.early_stopping.monitor=bits_per_character": "allowed is with these metrics.scores bleu",
+    "trainer.early_stopping.monitor=bits_per_character": "perplexity or token_error_rate with these metrics.scores",
 }
 DECODE = {
     "checkpoint=last references=[]": "references=[]: allowed is a file, a folder, a list of them, or null",

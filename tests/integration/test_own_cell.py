@@ -12,8 +12,9 @@ from torch import Tensor
 
 from throughtime import compose, config
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell, Lstm, cell_class
+from throughtime.nn.cells import Cell, cell_class
 from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.lstm import PeepholeLstm
 from throughtime.nn.cells.own import own_cell
 from throughtime.nn.engines import graphs
 from throughtime.run import decoding
@@ -159,13 +160,20 @@ def test_a_step_with_a_tensor_of_its_own_is_not_compiled() -> None:
             recurrence.run(Scaled(), torch.randn(2, 5, 3), engine="fused")
 
 
-def test_a_compiler_that_fails_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def failing(*_: object) -> None:
         raise RuntimeError("the disk is full\nand more")
 
     monkeypatch.setattr(graphs, "compiled", failing)
-    with pytest.raises(config.Mistake, match="loop for Lstm, whose step can't be compiled: the disk is full"):
-        recurrence.run(Lstm(3, 4), torch.randn(2, 5, 3), engine="fused")
+    cell, inputs = PeepholeLstm(3, 64), torch.randn(16, 32, 3)
+    with pytest.raises(config.Mistake, match="loop for PeepholeLstm, whose step can't be compiled: the disk is full"):
+        recurrence.run(cell, inputs, engine="fused")
+    assert not capsys.readouterr().err
+    outputs = [recurrence.run(cell, inputs, engine=engine)[0] for engine in ("auto", "loop", "auto")]
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
+    assert capsys.readouterr().err.count("the disk is full") == 1
 
 
 @pytest.mark.parametrize(("body", "sentence"), FAILING.items())

@@ -17,6 +17,8 @@ from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
 from throughtime import compose
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.progress import Progress
+from throughtime.nn.models import LanguageModel
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -166,6 +168,53 @@ def test_a_signal_saves_where_the_run_stands(tmp_path: Path, story: Path, number
     assert (summary["state"], summary["error"]) == ("stopped", f"stopped by {number.name}")
     step = int(said.split("stopped at step ")[1].split(";")[0])
     assert torch.load(tmp_path / "first" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+
+
+@pytest.mark.parametrize(
+    ("hook", "where", "code"),
+    [
+        ("on_validation_start", "stopped behind the last step, 3; resume=", 128 + signal.SIGTERM),
+        ("on_test_start", "stopped in the test; resume=", 128 + signal.SIGINT),
+    ],
+)
+def test_a_signal_behind_the_last_step(
+    train: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    hook: str,
+    where: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(Progress, hook, lambda *_: signal.raise_signal(code - 128))
+    if hook == "on_test_start":  # which the callback that answers hears first
+        monkeypatch.setattr(Progress, hook, lambda *_: None)
+        monkeypatch.setattr(Progress, "on_test_batch_start", lambda *_: signal.raise_signal(code - 128))
+    settings = [*FEW_NUMBERS, "trainer.steps=3"]
+    with pytest.raises(SystemExit) as ending:
+        train(*settings, folder="first")
+    assert ending.value.code == code
+    said = capfd.readouterr().err
+    assert where in said
+    first = Path(said.split("resume=")[1].split(" ")[0])
+    facts = json.loads((first / "summary.json").read_text())
+    assert (facts["state"], facts["error"]) == ("stopped", f"stopped by {signal.Signals(code - 128).name}")
+    monkeypatch.undo()
+    same(train(*settings, folder="whole"), train(*settings, f"resume={first}", folder="resumed"))
+
+
+def test_a_compiler_that_dies_of_the_signal_is_no_failure(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's Ctrl-C reaches it, too."""
+
+    def dying(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("the compiler was killed")
+
+    monkeypatch.setattr(LanguageModel, "outputs", dying)
+    with pytest.raises(SystemExit) as ending:
+        train("data=stdlib_docs", folder="first")
+    assert ending.value.code == 130
 
 
 def test_a_stopped_run_goes_on_as_if_never_stopped(train: Callable[..., Path], story: Path) -> None:

@@ -91,7 +91,5 @@ def test_an_image_escapes_its_tokens() -> None:
 def test_a_model_without_attention_is_refused(train: Callable[..., Path], tmp_path: Path) -> None:
     folder = train(*FEW_NUMBERS, "context=initial_state", "tokenizer=byte")
     (tmp_path / "in.txt").write_text("one\n")
-    with pytest.raises(
-        config.Mistake, match="attention=text or image: allowed is none with a checkpoint whose model has no"
-    ):
+    with pytest.raises(config.Mistake, match="attention=text: allowed is none with a checkpoint whose model has no"):
         job(f"checkpoint={folder}", f"input={tmp_path}/in.txt", "attention=text")

@@ -238,5 +238,5 @@ def _refuse_unknown_monitor(config: TrainConfig) -> None:
     if monitor is not None and monitor not in known:
         where = f"model={config.model.name}" if reads_text(config.data) else "these metrics.scores"
         raise wrong(
-            "trainer.early_stopping.monitor", monitor, f"with {where} {alternatives(known)}{nearest(monitor, known)}"
+            "trainer.early_stopping.monitor", monitor, f"{alternatives(known)} with {where}{nearest(monitor, known)}"
         )

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from throughtime import config
 from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
 from throughtime.nn.cells.base import CellState, Matrices, Noise
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.chunkwise import chunkwise
-from throughtime.nn.engines.fused import fused, why_not_fused
+from throughtime.nn.engines.fused import fused, tell_once, why_not_fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
@@ -70,9 +71,13 @@ def _run(
         case "scan" if isinstance(cell, Mlstm):
             return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
         case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
-            return fused(cell, inputs, state, masks(inputs, lengths, resets), matrices)
-        case _:
-            return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
+            try:
+                return fused(cell, inputs, state, masks(inputs, lengths, resets), matrices)
+            except config.Mistake as mistake:
+                if engine != "auto":
+                    raise
+                tell_once(f"{mistake} engine=auto takes that.")
+    return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:

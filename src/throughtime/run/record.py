@@ -30,6 +30,7 @@ LIBRARIES = (
     "sacrebleu",
     "num2words",
 )
+LONGEST_REASON = 300  # characters of an error that nobody foresaw; the terminal has all of them
 
 
 class Record:
@@ -91,7 +92,12 @@ def _reason(error: BaseException) -> str:
     """What ended the run."""
     if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
         return f"stopped by {signal.Signals(error.code - 128).name}"
-    return "stopped by SIGINT" if isinstance(error, KeyboardInterrupt) else config.sentence(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by SIGINT"
+    if isinstance(error, config.Mistake | OSError):
+        return config.sentence(error)
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()[:LONGEST_REASON]}".removesuffix(": ")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

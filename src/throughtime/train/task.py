@@ -140,7 +140,10 @@ class Task(lightning.LightningModule):
         checkpoint["throughtime"] = {**self._about, "ranks": from_all_ranks(move_data_to_device(here, "cpu"))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
         ranks = checkpoint["throughtime"]["ranks"]
+        self._tokens = ranks[0]["tokens"]
         if len(ranks) == self.trainer.world_size:
             self._restored = ranks[self.global_rank]
 
@@ -149,7 +152,6 @@ class Task(lightning.LightningModule):
             if self.global_rank:  # the model is everywhere the same, the noise is not
                 torch.manual_seed(self._settings.seed + self.global_rank)
             return
-        self._tokens = self._restored["tokens"]
         self._accumulation.restore(self._restored["accumulated"], self.model.parameters())
         if self._restored["carried"] is not None:
             self.carried["train"] = move_data_to_device(self._restored["carried"], self.device)

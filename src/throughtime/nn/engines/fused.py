@@ -27,7 +27,7 @@ from throughtime.nn.engines.masks import Masks, choose
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
 
-_KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels]] = WeakKeyDictionary()
+_KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels | config.Mistake]] = WeakKeyDictionary()
 
 
 def fused(
@@ -55,26 +55,38 @@ def why_not_fused(device: torch.device) -> str | None:
     """Why this engine cannot run on a device (told once), or None where it can."""
     reason = graphs.why_not_compiled(device)
     if reason:
-        Console(stderr=True).print(f"engine=fused: {reason}, so engine=loop takes its place")
+        tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
     return reason
+
+
+@cache
+def tell_once(sentence: str) -> None:
+    """On standard error, once in a process."""
+    Console(stderr=True, soft_wrap=True).print(sentence)
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
     """The kernels of a cell, made when they are first asked for.
 
     Raises:
-        Mistake: the step can't be compiled, as where what it does depends on values, or where the compiler fails.
+        Mistake: the step can't be compiled, as where what it does depends on values, or where the compiler fails; it is
+            not tried again.
     """
     dtype, device = cell.weight_input.dtype, gates.device.type
     lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
     setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
     known = _KERNELS.setdefault(cell, {})
+    kernels = known.get(setting)
+    if isinstance(kernels, config.Mistake):
+        raise kernels
     try:
-        kernels = known[setting] = known.get(setting) or StepKernels(cell, setting)
+        kernels = known[setting] = kernels or StepKernels(cell, setting)
         kernels.compile(torch.is_grad_enabled())
     except RuntimeError as error:
         name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
-        raise config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}") from error
+        found = config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}")
+        known[setting] = found
+        raise found from error
     return kernels
 
 

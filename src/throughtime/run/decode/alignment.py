@@ -14,9 +14,11 @@ SHADES = " ░▒▓█"
 CELL = 20  # pixels of an image's cell
 
 
-def add(results: list[dict[str, Any]], loaded: Loaded, ids: list[list[int]], found: list[list[Hypothesis]]) -> None:
+def add(
+    results: list[dict[str, Any]], loaded: Loaded, ids: list[list[int]], found: list[list[Hypothesis]], asked: str
+) -> None:
     """Adds `source_tokens` to each result, and `attention` to each of its hypotheses: a row for each token, eos included
-    where it has finished, with a weight for each token of the source and its eos.
+    where it has finished, with a weight for each token of the source and its eos. `asked`: the value of `attention=`.
 
     Raises:
         Mistake: the model has no attention.
@@ -24,7 +26,7 @@ def add(results: list[dict[str, Any]], loaded: Loaded, ids: list[list[int]], fou
     rows = [(row, hypothesis) for row, hypotheses in enumerate(found) for hypothesis in hypotheses if hypothesis.length]
     looked = force(loaded.stepper, [ids[row] for row, _ in rows], [complete(hypothesis) for _, hypothesis in rows])
     if any(forced.attention is None for forced in looked):
-        raise config.wrong("attention", "text or image", "none with a checkpoint whose model has no attention")
+        raise config.wrong("attention", asked, "none with a checkpoint whose model has no attention")
     weights = iter([[round(weight, 4) for weight in step] for step in forced.attention or []] for forced in looked)
     for result, hypotheses, source in zip(results, found, ids, strict=True):
         result["source_tokens"] = [*(loaded.reads.decode([token]) for token in source), END]

@@ -35,7 +35,7 @@ class Decoder:
         found = self._searched(asked, ids)
         results = [self._result(*row) for row in zip(asked, found, strict=True)]
         if self._settings.attention != "none":
-            alignment.add(results, loaded, ids, found)
+            alignment.add(results, loaded, ids, found, self._settings.attention)
         return [self._answer(source, one, result) for one, result in zip(asked, results, strict=True)]
 
     def _searched(self, asked: list[Question], ids: list[list[int]]) -> list[list[Hypothesis]]:
