@@ -178,6 +178,7 @@ def _quiet() -> None:
         "smaller than the logging interval",  # metrics.csv has a row per validation all the same
         "The dirpath has changed",  # a resumed run has a folder of its own
         "was called before the ``update`` method",  # a run resumed at an epoch's end restores the sums, not the calls
+        "not part of single contiguous chunk",  # cuDNN puts the weights of a cell together, which takes it no time
         "recommended to use .*sync_dist=True",  # what is logged is the same on every rank
     ):
         warnings.filterwarnings("ignore", f".*{note}.*")
