@@ -16,7 +16,7 @@ from throughtime import config
 from throughtime.search.constrained import Phrases, best_with
 from throughtime.search.diverse import best_in_groups
 from throughtime.search.extensions import Extensions, best_extensions, split
-from throughtime.search.finished import Ranked, at
+from throughtime.search.finished import Ranked, at, grown
 from throughtime.search.rules import Demands, rules
 from throughtime.search.score import Hypothesis, Score
 from throughtime.search.stepper import Batch, Scores, Stepper
@@ -107,15 +107,15 @@ def _extended(
     ended, open_ = chosen
     running, width = beams.log_probability.shape
     some = bool((ended.log_probability > -torch.inf).any())  # most steps end nothing, and sort nothing then
-    grown = Beams(
+    fresh = Beams(
         beams.sentences,
-        _grown(beams.tokens, open_),
+        grown(beams.tokens, open_.parents, open_.tokens),
         open_.log_probability,
         None if covered is None else at(covered, open_.parents),
         beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished,
         beams.ended + (ended.log_probability > -torch.inf).sum(dim=1),
     )
-    return grown, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
+    return fresh, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
 
 
 def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases | None) -> tuple[Extensions, Extensions]:
@@ -139,15 +139,10 @@ def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None
 
 def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: config.Beam) -> Ranked:
     """Extensions as complete hypotheses with their score; one that is none scores -inf."""
-    tokens = _grown(beams.tokens, found)
+    tokens = grown(beams.tokens, found.parents, found.tokens)
     lengths = torch.full_like(found.tokens, tokens.shape[2])
     score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
     return Ranked(score, found.log_probability, lengths, tokens)
-
-
-def _grown(tokens: Tensor, found: Extensions) -> Tensor:
-    """(sentences, found, time + 1)."""
-    return torch.cat([at(tokens, found.parents), found.tokens[..., None]], dim=2)
 
 
 def _done(beams: Beams, choice: config.Beam) -> Tensor:

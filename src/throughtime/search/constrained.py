@@ -13,6 +13,7 @@ from torch import Tensor
 
 from throughtime.data.tokenizer import EOS
 from throughtime.search.extensions import Extensions, best_extensions
+from throughtime.search.finished import grown
 
 NO_TOKEN = -1
 
@@ -64,10 +65,7 @@ def best_with(
         [best_extensions(steps, totals, 2 * size * (phrases.tokens + 1)), _tried(phrases, sentences, steps, totals)]
     )
     found = _each_once(found, steps.shape[2])
-    grown = torch.cat(
-        [tokens.gather(1, found.parents[..., None].expand(-1, -1, tokens.shape[2])), found.tokens[..., None]], dim=2
-    )
-    lacking, ends = phrases.lacking(grown, sentences), found.tokens == EOS
+    lacking, ends = phrases.lacking(grown(tokens, found.parents, found.tokens), sentences), found.tokens == EOS
     complete = _best(found, lacking == 0, size)
     ended = complete._replace(log_probability=complete.log_probability.masked_fill(complete.tokens != EOS, -torch.inf))
     banks = [_best(found, (lacking == count) & ~ends, size) for count in range(phrases.tokens + 1)]

@@ -62,5 +62,11 @@ def at(tokens: Tensor, places: Tensor) -> Tensor:
     return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[2]))
 
 
+def grown(tokens: Tensor, parents: Tensor, fresh: Tensor) -> Tensor:
+    """The tokens (sentences, from, time) of the parents, with a fresh one behind each, both (sentences, to) -> (sentences,
+    to, time + 1)."""
+    return torch.cat([at(tokens, parents), fresh[..., None]], dim=2)
+
+
 def _widened(tokens: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(tokens, (0, width - tokens.shape[2]), value=PAD)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from throughtime import config
 from throughtime.data.tokenizer import EOS
-from throughtime.search.finished import Ranked, at
+from throughtime.search.finished import Ranked, grown
 from throughtime.search.rules import Demands, rules
 from throughtime.search.score import Hypothesis
 from throughtime.search.stepper import Batch, Stepper
@@ -64,7 +64,7 @@ def _extended(
     parents, tokens = places // vocabulary, places % vocabulary
     was_open = drawn.open.gather(1, parents)
     return Drawn(
-        torch.cat([at(drawn.tokens, parents), tokens[..., None]], dim=2),
+        grown(drawn.tokens, parents, tokens),
         totals.flatten(1).gather(1, places),
         score,
         drawn.length.gather(1, parents) + was_open,
