@@ -9,6 +9,7 @@ from throughtime import build, config
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.nn.precision import chosen, product, why_not
 from throughtime.nn.ready import ready
+from throughtime.search import search, stepper_of
 
 CELLS = [
     "rnn",
@@ -95,6 +96,19 @@ def test_the_model_stays_as_it_was() -> None:
     copied = ready(model, "float32")
     assert [(name, type(part)) for name, part in model.named_modules()] == before
     assert model.encoder.embedding.weight is copied.encoder.embedding.weight
+
+
+@pytest.mark.parametrize(
+    "kind", [["data=stdlib_docs"], ["data=stories", "model=prefix_lm", "tokenizer.joint=true"], []]
+)
+def test_a_model_in_training_is_searched_undisturbed(kind: list[str]) -> None:
+    model, prompts = built(*kind, "dropout=awd", "dropout.words=0.3"), [[5, 6, 7], [8, 9]]
+    choice = settings("search=greedy", "search.max_length=6").search
+    found = [
+        search(choice, stepper_of(model.train(training)), prompts, torch.Generator()) for training in (True, False)
+    ]
+    assert found[0] == found[1]
+    assert model.training is False
 
 
 @pytest.mark.parametrize("precision", LOWER)

@@ -26,8 +26,7 @@ LARGEST_TABLE = 1 << 25  # numbers in the products of all words
 
 def ready(model: Model, precision: Precision) -> Model:
     """A copy of a model that takes single steps as the model does, with the parameters as they are now."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    found = copy.deepcopy(model, shared).eval()
+    found = evaluating(model)
     for part in list(found.modules()):
         if isinstance(part, Decoder):
             _read_out_the_source(part, precision)
@@ -41,6 +40,12 @@ def ready(model: Model, precision: Precision) -> Model:
         if isinstance(part, LanguageModel | Decoder):
             _keep_products(part)
     return found
+
+
+def evaluating(model: Model) -> Model:
+    """The model with its weights, undisturbed by what training does."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared).eval()
 
 
 def _keep_products(part: LanguageModel | Decoder) -> None:

@@ -11,7 +11,7 @@ from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.precision import Precision, product
-from throughtime.nn.ready import ready
+from throughtime.nn.ready import evaluating, ready
 from throughtime.nn.state import State, map_state, select_rows
 
 Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or prompts
@@ -72,7 +72,7 @@ class LanguageModelStepper(_ModelStepper):
     """Continues prompts; a prompt stands behind bos, and may be empty."""
 
     def __init__(self, model: LanguageModel, precision: Precision = "float32"):
-        self._model, self._steps = model, ready(model, precision)
+        self._model, self._steps = evaluating(model), ready(model, precision)
         super().__init__(model.output, self._steps.output, precision)
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
