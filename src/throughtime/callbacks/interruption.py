@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 
+STANDARD_ERROR = 2
 SOON = b"stopping behind this step, or behind the validation that runs; a second signal ends it at once\n"
 
 
@@ -66,7 +67,7 @@ class Interruption(lightning.Callback):
     def _catch(self, number: int, _: FrameType | None) -> None:
         self._caught = number
         self._restore()
-        os.write(sys.stderr.fileno(), SOON)  # a handler may not print, as what it interrupts may be printing
+        os.write(STANDARD_ERROR, SOON)  # a handler may not print, as what it interrupts may be printing
 
     def _end_test(self, number: int, _: FrameType | None) -> None:
         self._caught = number

@@ -27,7 +27,7 @@ from throughtime.nn.engines.masks import Masks, choose
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
 
-_KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels | config.Mistake]] = WeakKeyDictionary()
+_KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels | str]] = WeakKeyDictionary()
 
 
 def fused(
@@ -77,16 +77,16 @@ def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
     setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
     known = _KERNELS.setdefault(cell, {})
     kernels = known.get(setting)
-    if isinstance(kernels, config.Mistake):
-        raise kernels
+    if isinstance(kernels, str):
+        raise config.Mistake(kernels)
     try:
         kernels = known[setting] = kernels or StepKernels(cell, setting)
         kernels.compile(torch.is_grad_enabled())
     except RuntimeError as error:
         name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
-        found = config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}")
-        known[setting] = found
-        raise found from error
+        mistake = config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}")
+        known[setting] = str(mistake)  # the error itself would hold the cell, which would never go
+        raise mistake from error
     return kernels
 
 
