@@ -42,6 +42,7 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several blocks as on a GPU, several chunks, the last ones short."""
     monkeypatch.setattr(scan, "block_length", lambda steps: 2 if len(steps) > 1 else 1)
     monkeypatch.setattr(chunkwise, "CHUNK", 3)
+    monkeypatch.setattr(chunkwise, "TOGETHER", 6)
 
 
 def close(ours: State, theirs: State) -> None:
