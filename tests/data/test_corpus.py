@@ -27,14 +27,6 @@ def test_numbers_stand_in_one_split_only() -> None:
     assert pairs_of(corpus.read(data)) == rows
 
 
-@pytest.mark.parametrize("smallest", [0, -500])
-def test_the_shortest_numbers_are_learned(smallest: int) -> None:
-    rows = corpus.read(settings(f"data.smallest={smallest}", "data.train=200").data)
-    trained = set(rows["train"]["source"])
-    assert len(trained) == 200
-    assert trained > {"zero", "one", "two", "three", "four", "minus two" if smallest else "nine"}
-
-
 def test_a_language_without_words_for_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numbers, "num2words", lambda number, lang: {"en": "a number"}[lang])
     with pytest.raises(

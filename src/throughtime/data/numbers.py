@@ -1,7 +1,6 @@
 """Numbers in words, from one language to another: a small translation task that needs no download."""
 
 import random
-from heapq import nsmallest
 from importlib.metadata import version
 from typing import Any
 
@@ -11,16 +10,15 @@ from num2words import CONVERTER_CLASSES, num2words
 from throughtime import config
 
 SIDES = ("source", "target")
-SHORT = 20  # one training number in so many is one of the shortest, of which an even draw would have hardly any
 
 
 def identity(data: config.NumberWords) -> dict[str, Any]:
-    """What determines the pairs: the settings, num2words' version, and how the numbers are drawn."""
-    return {**config.plain(data), "num2words": version("num2words"), "short": SHORT}
+    """What determines the pairs: the settings and num2words' version."""
+    return {**config.plain(data), "num2words": version("num2words")}
 
 
 def number_words(data: config.NumberWords) -> dict[str, Dataset]:
-    """Numbers drawn without replacement, so that no number stands in two splits; the shortest ones are for training."""
+    """Numbers drawn without replacement, so that no number stands in two splits."""
     for setting in ("source_language", "target_language"):
         language = getattr(data, setting)
         if language not in CONVERTER_CLASSES:
@@ -29,11 +27,7 @@ def number_words(data: config.NumberWords) -> dict[str, Dataset]:
                 f"data.{setting}", language, f"one of {' '.join(known)}{config.nearest(language, known)}"
             )
     wanted = data.train + data.validation + data.test
-    there = range(data.smallest, data.largest + 1)
-    short = nsmallest(data.train // SHORT, there, key=abs)
-    known = set(short)
-    drawn = [number for number in random.Random(0).sample(there, wanted) if number not in known]
-    numbers = [*short, *drawn[: wanted - len(short)]]
+    numbers = random.Random(0).sample(range(data.smallest, data.largest + 1), wanted)
     ends = {"train": data.train, "validation": data.train + data.validation, "test": wanted}
     starts = {"train": 0, "validation": ends["train"], "test": ends["validation"]}
     sides = {side: _in_words(f"data.{side}_language", getattr(data, f"{side}_language"), numbers) for side in SIDES}
