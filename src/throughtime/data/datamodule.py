@@ -77,12 +77,13 @@ class PairModule(_Resumable):
     def train_dataloader(self) -> PairLoader:
         rank, world = _place(self.trainer)
         pairs = open_pairs(self.prepared.folder / "train")
-        among = (pairs, self._batch.tokens, self._batch.longest, self._seed)
-        if not (batches := len(PairLoader(*among))):
+        loader = PairLoader(pairs, self._batch.tokens, self._batch.longest, self._seed, rank, world)
+        if not loader.batches:
             raise config.wrong("batch.longest", self._batch.longest, "the length of some training pair at least")
-        if batches < world:
-            raise config.wrong("trainer.devices", world, f"at most {batches}, one for each batch of training pairs")
-        return self._resumed(PairLoader(*among, rank, world))
+        if loader.batches < world:
+            allowed = f"at most {loader.batches}, one for each batch of training pairs"
+            raise config.wrong("trainer.devices", world, allowed)
+        return self._resumed(loader)
 
     def val_dataloader(self) -> PairLoader:
         return self._evaluation("validation")

@@ -89,7 +89,7 @@ class PairLoader(Position):
         self._rows, self._keys = kept, (lengths[kept, 0], *buckets.T)
         self._ordered = np.lexsort(self._keys)
         self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
-        batches = (len(self._cuts) + 1) * bool(len(kept))
+        self.batches = batches = (len(self._cuts) + 1) * bool(len(kept))  # of all ranks
         super().__init__(len(range(rank, max(batches, world), world)) if seed is None else batches // world)
 
     def __iter__(self) -> Iterator[PairBatch]:

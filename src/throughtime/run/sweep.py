@@ -93,8 +93,8 @@ def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
         table.add_column(column)
     for job in jobs:
-        result = f"{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
-        result = f"{job['monitor']} {result}" if job["rank"] and len(monitors) > 1 else result
+        metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
+        result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
         varied = " ".join(override for override in job["overrides"] if override not in shared or len(jobs) == 1)
         cells = (job["rank"] or "-", job["job"], varied, result)
         table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))

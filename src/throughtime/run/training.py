@@ -36,17 +36,18 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
     build.precision(settings.trainer)
     record = Record.begin(settings, folder, overrides)
     try:
-        if settings.trainer.devices > 1 and not launch.inside():
-            prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
-            return launch.processes(settings.trainer.devices, folder)
-        return fit(settings, record)
+        with in_memory(settings):
+            if settings.trainer.devices > 1 and not launch.inside():
+                prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
+                return launch.processes(settings.trainer.devices, folder)
+            return fit(settings, record)
     except BaseException as error:
         record.fail(error)
         raise
 
 
 @contextmanager
-def _in_memory(settings: config.TrainConfig) -> Iterator[None]:
+def in_memory(settings: config.TrainConfig) -> Iterator[None]:
     """Tells in a sentence of a run that is too large for its machine."""
     try:
         yield
@@ -79,11 +80,6 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     """The run itself, in this process (one of several under DDP)."""
     _quiet()
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
-    with _in_memory(settings):
-        return _fit(settings, record)
-
-
-def _fit(settings: config.TrainConfig, record: Record) -> float:
     start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if start is not None:

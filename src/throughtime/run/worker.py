@@ -20,7 +20,8 @@ def main(folder: Path) -> None:
     settings = config.check(yaml.safe_load((folder / "config.yaml").read_text()), config.TrainConfig)
     record = Record.reopen(folder)
     try:
-        training.fit(settings, record)
+        with training.in_memory(settings):
+            training.fit(settings, record)
     except BaseException as error:
         if launch.rank():
             time.sleep(PATIENCE)

@@ -50,7 +50,6 @@ def fused(
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
 
 
-@cache
 def why_not_fused(device: torch.device) -> str | None:
     """Why this engine cannot run on a device (told once), or None where it can."""
     reason = graphs.why_not_compiled(device)
