@@ -8,10 +8,11 @@ from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
 from throughtime.nn.cells.base import CellState, Matrices, Noise
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.chunkwise import chunkwise
-from throughtime.nn.engines.fused import fused, tell_once, why_not_fused
+from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import masks
 from throughtime.nn.engines.native import KERNELS, native
+from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.scan import scan
 
 WIDE = 384  # units from which the compiled LSTM in bf16 is faster than torch's, on a CPU without matrix tiles (AMX)

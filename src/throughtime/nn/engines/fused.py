@@ -9,13 +9,12 @@ precision the products are in the lower precision; states, and the sums that mak
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import partial
 from itertools import repeat
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -24,6 +23,8 @@ from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
+from throughtime.nn.engines.once import tell_once
+from throughtime.nn.engines.replay import Passes
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
 
@@ -45,7 +46,10 @@ def fused(
     tensors |= {f"vector {place}@0": vector.contiguous() for place, vector in enumerate(cell.vector_values())}
     for place, (matrix, bias) in enumerate(matrices, start=1):
         tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
-    run = Run(_kernels(cell, gates, masks is not None), masks, torch.is_grad_enabled())
+    if masks is not None:
+        tensors |= {"running": masks.running, "resets": masks.resets}
+    kernels, learning = _kernels(cell, gates, masks is not None), torch.is_grad_enabled()
+    run = kernels.tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], learning)
     outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
 
@@ -56,12 +60,6 @@ def why_not_fused(device: torch.device) -> str | None:
     if reason:
         tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
     return reason
-
-
-@cache
-def tell_once(sentence: str) -> None:
-    """On standard error, once in a process."""
-    Console(stderr=True, soft_wrap=True).print(sentence)
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
@@ -93,7 +91,7 @@ class _ThroughTime(torch.autograd.Function):
     """What autograd sees of a run."""
 
     @staticmethod
-    def forward(ctx: Any, run: "Run", names: list[str], gates: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Passes, names: list[str], gates: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.run = run
         return run.forward(gates, dict(zip(names, tensors, strict=True)))
 
@@ -106,8 +104,8 @@ class _ThroughTime(torch.autograd.Function):
 class Run:
     """One run through time. `_stacks[name]` holds a tensor for all steps, `_rows[name][t]` is its part that step t uses."""
 
-    def __init__(self, kernels: StepKernels, masks: Masks | None, learning: bool):
-        self._kernels, self._masks, self._learning = kernels, masks, learning
+    def __init__(self, kernels: StepKernels, learning: bool):
+        self._kernels, self._learning = kernels, learning
         self._stages = list(enumerate(kernels.stages, start=1))
         self._stacks: dict[str, Tensor] = {}
         self._rows: dict[str, Any] = {}
@@ -142,9 +140,10 @@ class Run:
         """Rows for everything that a step takes or writes."""
         self._rows = {name: repeat(tensor) for name, tensor in self._given.items()}
         self._rows["gates@0"] = self._gates.unbind(0)
-        if self._masks is not None:
-            later = torch.cat([self._masks.resets[:, 1:], torch.zeros_like(self._masks.resets[:, :1])], dim=1)
-            self._rows["running@0"] = self._masks.running.t()[..., None].contiguous().unbind(0)
+        if self._kernels.setting.masked:
+            running, resets = self._given["running"], self._given["resets"]
+            later = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
+            self._rows["running@0"] = running.t()[..., None].contiguous().unbind(0)
             self._rows["resets@0"] = later.t()[..., None].contiguous().unbind(0)
         for place, stage in self._stages:
             lasting = self._learning and stage.saves_product
@@ -188,7 +187,7 @@ class Run:
 
     # backward --------------------------------------------------------------------------------------------------------
 
-    def backward(self, outputs: Tensor, final: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    def backward(self, outputs: Tensor, final: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """The gradients of the gates and of everything given, in its order."""
         above = list(outputs.contiguous().unbind(0))
         if not self._kernels.setting.masked:
@@ -209,7 +208,7 @@ class Run:
                 found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in sources]).sum(0)
         return found.get("gates@0"), *(found.get(name) for name in self._given)
 
-    def _boundary(self, final: tuple[Tensor, ...]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    def _boundary(self, final: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """By their numbers the gradients that come to the last step, those of the final states and zeros, and what comes
         by an unused number to the others."""
         last, state = self._kernels.stages[-1], self._kernels.setting.state

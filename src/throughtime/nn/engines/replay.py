@@ -1,0 +1,119 @@
+"""Runs recorded once and replayed (CUDA graphs): a GPU is done with a step's kernels before Python has launched the next.
+
+A recording keeps the addresses of its tensors, so it serves runs of one shape, and one of them at a time: from its forward
+pass until autograd lets it go, as the backward pass may come till then. What it gives out is copied.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from throughtime.nn.engines.once import tell_once
+
+Results = tuple[Tensor | None, ...]
+
+RECORDED = 8  # shapes of a cell's runs that are recorded at most; each holds all its tensors
+
+
+class Passes(Protocol):
+    """A run: its forward pass, of the gates of all steps and what else is given by name, and its backward pass, of the
+    gradients of the outputs and of the final states."""
+
+    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]: ...
+
+    def backward(self, outputs: Tensor, final: Sequence[Tensor]) -> Results: ...
+
+
+class Tapes:
+    """The recorded runs of a cell, by the shapes of what they take."""
+
+    def __init__(self) -> None:
+        self._met: Counter[Any] = Counter()
+        self._free: dict[Any, list[Tape]] = {}
+
+    def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], learning: bool) -> Passes:
+        """A run for these tensors, begun anew or recorded: from the second of its shapes on, as what a kernel does when it is
+        first launched can't be recorded."""
+        if tensors[0].device.type not in RECORDINGS:
+            return begin()
+        shapes = learning, *(tensor.shape for tensor in tensors)
+        self._met[shapes] += 1
+        if self._met[shapes] == 1 or (shapes not in self._free and len(self._free) == RECORDED):
+            return begin()
+        free = self._free.setdefault(shapes, [])
+        return Lent(free.pop() if free else Tape(begin()), free)
+
+
+class Tape:
+    """Both passes of a run, each recorded when it is first made."""
+
+    def __init__(self, run: Passes):
+        self._run = run
+        self._recorded: dict[str, Callable[[Sequence[Tensor]], Any]] = {}
+
+    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        def run(gates: Tensor, *tensors: Tensor) -> Results:
+            return self._run.forward(gates, dict(zip(given, tensors, strict=True)))
+
+        outputs: tuple[Tensor, ...] = self._play("forward", run, [gates, *given.values()])
+        return outputs
+
+    def backward(self, outputs: Tensor, final: Sequence[Tensor]) -> Results:
+        gradients: Results = self._play(
+            "backward", lambda first, *rest: self._run.backward(first, rest), [outputs, *final]
+        )
+        return gradients
+
+    def _play(self, name: str, function: Callable[..., Results], tensors: Sequence[Tensor]) -> Any:
+        if name not in self._recorded:
+            self._recorded[name] = _recorded(function, tensors)
+        return self._recorded[name](tensors)
+
+
+class Lent:
+    """A tape in the hands of one run, free again with its end."""
+
+    def __init__(self, tape: Tape, free: list[Tape]):
+        self.forward, self.backward = tape.forward, tape.backward
+        self._tape, self._free = tape, free
+
+    def __del__(self) -> None:
+        self._free.append(self._tape)
+
+
+class Recording:
+    """What a function has done with tensors, to be done again with others of their shapes.
+
+    Raises:
+        RuntimeError: it does what can't be recorded, or there is no memory for it.
+    """
+
+    def __init__(self, function: Callable[..., Results], tensors: Sequence[Tensor]):
+        stream, self._graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        with torch.inference_mode(False), torch.no_grad():  # what is made in inference can be written to there alone
+            self._given = [tensor.clone() for tensor in tensors]
+            try:
+                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                    self._results = function(*self._given)
+            finally:
+                torch.cuda.set_stream(stream)  # a failed recording leaves its own
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Results:
+        torch._foreach_copy_(self._given, list(tensors))
+        self._graph.replay()
+        return tuple(None if result is None else result.clone() for result in self._results)
+
+
+RECORDINGS = {"cuda": Recording}  # by the kind of device; on others runs are not recorded
+
+
+def _recorded(function: Callable[..., Results], tensors: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Results]:
+    try:
+        return RECORDINGS[tensors[0].device.type](function, tensors)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        tell_once(f"engine=fused: a run can't be recorded, so its kernels are launched one by one: {reason}")
+        return lambda tensors: function(*tensors)
