@@ -2,17 +2,18 @@
 among likely words only, beside a plain loop, in one run.
 
     python benchmarks/decode.py RUN TEST.src TEST.tgt [--shortlist TRAIN.src TRAIN.tgt] [--processes 1 2] [--lines 1000]
+        [--batch 64]
 
 RUN is a checkpoint of a translator, or the folder of its run. The plain loop is what a user would write: the same model and
 beams, every hypothesis with a copy of its source, a sentence done when its best hypothesis ends. Loading, and the start of
-processes, is not counted. Parts are those of one step of a full batch, beside the floor: the work over the rate of this
-machine's largest product, or the bytes that must be read over its rate of reading. Figures need a machine that does nothing
-else.
+processes, is not counted. All on a GPU where there is one, with the share of the time that it is busy, else on the CPU. Parts
+are those of one step of a full batch, beside the floor: the work over the rate of this device's largest product, or the bytes
+that must be read over its rate of reading. Figures need a machine that does nothing else.
 """
 
 import argparse
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from itertools import product as combinations
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 import sacrebleu
 import torch
-from measure import medians, show
+from measure import busy, medians, show
 
 from throughtime import build, config, memory
 from throughtime.build import Decodable
@@ -37,6 +38,8 @@ from throughtime.run.decode.workers import Submit, in_order, workers
 from throughtime.search.extensions import best_extensions
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "int8")
+DEVICE = build.device("auto")
+ON_DEVICE: AbstractContextManager[Any] = DEVICE if DEVICE.type == "cuda" else nullcontext()
 
 
 # what a user would write ---------------------------------------------------------------------------------------------
@@ -84,7 +87,8 @@ def plainly(found: Decodable, lines: list[str], choice: config.Beam, batch: int)
     texts = [""] * len(lines)
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
-        results = plain_loop(found, [rows[place] for place in places], choice.size, choice.max_length)
+        with ON_DEVICE:
+            results = plain_loop(found, [rows[place] for place in places], choice.size, choice.max_length)
         for place, tokens in zip(places, results, strict=True):
             texts[place] = target.decode(tokens)
     return texts
@@ -114,9 +118,10 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
     model, rows = cast(Any, found.model), sentences * size
     cell, readout = model.decoder.stack.layers[0].cells[0], model.decoder.readout.linear
     hidden, vocabulary = cell.hidden, model.output.out_features
-    h = torch.tanh(torch.randn(rows, hidden))
-    values, gates = torch.randn(sentences, 15, hidden), torch.randn(rows, 4 * hidden)
-    queries, state = h.view(sentences, size, hidden), {"h": h, "c": h.clone()}
+    state = {name: torch.tanh(torch.randn(rows, size)) for name, size in cell.sizes.items()}
+    h = state[cell.states[0]]
+    values, gates = torch.randn(sentences, 15, hidden), torch.randn(rows, cell.projected)
+    queries = h.view(sentences, size, hidden)
     logits, totals = torch.randn(sentences, size, vocabulary), torch.zeros(sentences, size)
     weights = {"recurrent product": (cell.weight_hidden, h), "readout product": (readout.weight[:, :hidden], h)}
     weights["output product"] = (model.output.weight, torch.randn(rows, model.output.in_features))
@@ -152,28 +157,32 @@ def parts(found: Decodable, precision: Precision, sentences: int, size: int) -> 
 def main() -> None:
     memory.keep_freed()
     chosen = arguments()
-    base = ["search.max_length=100", f"checkpoint={chosen.run}", f"search.size={chosen.beam}", f"batch={chosen.batch}"]
+    base = ["search.max_length=100", f"checkpoint={chosen.run}", f"search.size={chosen.beam}"]
     settings = config.check(composed("decode", base), config.DecodeConfig)
     found = build.from_checkpoints(files(settings).models)
+    found.model.to(DEVICE)
     choice = cast(config.Beam, settings.search)
     lines, references = (
         Path(name).read_text(encoding="utf-8").splitlines()[: chosen.lines]
         for name in (chosen.source, chosen.references)
     )
-    usable = [precision for precision in PRECISIONS if why_not(precision, torch.device("cpu")) is None]
+    usable = [precision for precision in PRECISIONS if why_not(precision, DEVICE) is None]
     words = {"": []} | ({", shortlist": listed(*chosen.shortlist)} if chosen.shortlist else {})
-    jobs: dict[str, Callable[[], list[str]]] = {"plain loop": partial(plainly, found, lines, choice, chosen.batch)}
-    with ExitStack() as stack:
-        for precision, count, (name, asked) in combinations(usable, chosen.processes, words.items()):
-            overrides = [*base, *asked, f"precision={precision}", f"devices={count}"]
-            one = config.check(composed("decode", overrides), config.DecodeConfig)
-            jobs[f"{precision}, {count} process{'es' * (count > 1)}{name}"] = decoding(stack, one, lines)
-        texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
-        took = medians(jobs, chosen.rounds, warm_up=0)
-    rows = [_row(name, took[name] / 1000, texts[name], references, found) for name in jobs]
-    show("decoding", rows, lines=len(lines), batch=chosen.batch, beam=chosen.beam)
-    measured = [part for precision in usable for part in parts(found, precision, chosen.batch, chosen.beam)]
-    show("the parts of a step", measured, batch=chosen.batch, beam=chosen.beam)
+    for batch in chosen.batch:
+        jobs: dict[str, Callable[[], list[str]]] = {"plain loop": partial(plainly, found, lines, choice, batch)}
+        with ExitStack() as stack:
+            for precision, count, (name, asked) in combinations(usable, chosen.processes, words.items()):
+                overrides = [*base, *asked, f"precision={precision}", f"devices={count}", f"batch={batch}"]
+                one = config.check(composed("decode", overrides), config.DecodeConfig)
+                jobs[f"{precision}, {count} process{'es' * (count > 1)}{name}"] = decoding(stack, one, lines)
+            texts = {name: job() for name, job in jobs.items()}  # which warms all of them up
+            took = medians(jobs, chosen.rounds, warm_up=0)
+            kernels = {name: busy(job) for name, job in jobs.items()} if DEVICE.type == "cuda" else {}
+        rows = [_row(name, took[name], kernels.get(name), texts[name], references, found) for name in jobs]
+        show("decoding", rows, lines=len(lines), batch=batch, beam=chosen.beam)
+        with ON_DEVICE:
+            measured = [part for precision in usable for part in parts(found, precision, batch, chosen.beam)]
+        show("the parts of a step", measured, batch=batch, beam=chosen.beam)
 
 
 def arguments() -> argparse.Namespace:
@@ -182,8 +191,9 @@ def arguments() -> argparse.Namespace:
     for name in ("run", "source", "references"):
         parser.add_argument(name)
     parser.add_argument("--shortlist", nargs=2, metavar=("SOURCE", "TARGET"))
-    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
-    for name, value in (("lines", 1000), ("batch", 64), ("beam", 5), ("rounds", 3)):
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2] if DEVICE.type == "cpu" else [1])
+    parser.add_argument("--batch", nargs="+", type=int, default=[64])
+    for name, value in (("lines", 1000), ("beam", 5), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     return parser.parse_args()
 
@@ -193,12 +203,17 @@ def listed(source: str, target: str) -> list[str]:
     return [f"shortlist.source='{source}'", f"shortlist.target='{target}'"]
 
 
-def _row(name: str, seconds: float, texts: list[str], references: list[str], found: Decodable) -> dict[str, Any]:
+def _row(
+    name: str, took: float, kernels: float | None, texts: list[str], references: list[str], found: Decodable
+) -> dict[str, Any]:
+    """Of what took so many milliseconds, those of the GPU's kernels among them."""
     tokens = sum(len(ids) + 1 for ids in found.tokenizers["target"].encode_batch(texts))
+    share = {} if kernels is None else {"GPU busy": f"{100 * kernels / took:.0f} %"}
     return {
         "decoder": name,
-        "sentences/s": round(len(texts) / seconds, 1),
-        "tokens/s": round(tokens / seconds),
+        "sentences/s": round(1000 * len(texts) / took, 1),
+        "tokens/s": round(1000 * tokens / took),
+        **share,
         "BLEU": round(sacrebleu.corpus_bleu(texts, [references]).score, 2),
         "tokens a line": round(tokens / len(texts), 1),
     }

@@ -2,7 +2,8 @@
 
     python benchmarks/recurrence.py [--cells lstm gru] [--engines fused auto] [--hidden 256 512] [--batch 32] [--time 100]
 
-Float32, and bf16 where the processor multiplies in it. Milliseconds are medians. `per LSTM` is the time beside that of
+On a GPU where there is one, else on the CPU; float32 (on a GPU both sides' products in TF32, as cuDNN's are by default), and
+bf16 where the device multiplies in it. Milliseconds are medians. `per LSTM` is the time beside that of
 nn.LSTM in the same precision, `per gate` the same for equally many gates (a gate being a product with the input and one with
 the state, both hidden x hidden), `per float32` the time beside the cell's own in float32.
 """
@@ -22,14 +23,15 @@ from throughtime.compose import composed
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell, cell_class
 from throughtime.nn.engines.native import KERNELS
-from throughtime.nn.products import bf16_on_cpu
+from throughtime.nn.precision import why_not
 
 ENGINES = ("loop", "fused", "auto", "native")
 TORCH = {"nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN}
 TORCH_GATES = {"nn.LSTM": 4, "nn.GRU": 3, "nn.RNN": 1}
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRECISIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {"float32": nullcontext}
-if bf16_on_cpu():
-    PRECISIONS["bf16"] = partial(torch.autocast, "cpu", torch.bfloat16)
+if why_not("bf16", DEVICE) is None:
+    PRECISIONS["bf16"] = partial(torch.autocast, DEVICE.type, torch.bfloat16)
 
 
 def step(precision: str, run: Callable[[Tensor], tuple[Tensor, Any]], inputs: Tensor) -> None:
@@ -42,7 +44,7 @@ def step(precision: str, run: Callable[[Tensor], tuple[Tensor, Any]], inputs: Te
 def cell_of(name: str, hidden: int) -> Cell:
     """The cell of `cell=<name>`."""
     settings = config.check(composed("train", [f"cell={name}"]), config.TrainConfig)
-    return cell_class(settings.cell)(hidden, hidden)
+    return cell_class(settings.cell)(hidden, hidden).to(DEVICE)
 
 
 def gates_of(cell: Cell) -> float:
@@ -58,11 +60,12 @@ def engines_of(cell: Cell, engines: list[str]) -> list[str]:
 
 def jobs_of(cells: list[str], engines: list[str], hidden: int, batch: int, time: int) -> dict[str, Callable[[], None]]:
     """Everything that is timed for one width, by `name engine precision`."""
-    inputs = torch.randn(batch, time, hidden, requires_grad=True)
+    inputs = torch.randn(batch, time, hidden, device=DEVICE, requires_grad=True)
     jobs: dict[str, Callable[[], None]] = {}
     for precision in PRECISIONS:
         for name, kind in TORCH.items():
-            jobs[f"{name} torch {precision}"] = partial(step, precision, kind(hidden, hidden, batch_first=True), inputs)
+            layer = kind(hidden, hidden, batch_first=True, device=DEVICE)
+            jobs[f"{name} torch {precision}"] = partial(step, precision, layer, inputs)
         for name in cells:
             cell = cell_of(name, hidden)
             for engine in engines_of(cell, engines):
@@ -97,6 +100,7 @@ def main() -> None:
     parser.add_argument("--time", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=15)
     chosen = parser.parse_args()
+    torch.set_float32_matmul_precision("high")  # as train.py
     rows = []
     for hidden in chosen.hidden:
         times = medians(jobs_of(chosen.cells, chosen.engines, hidden, chosen.batch, chosen.time), chosen.repeats)
