@@ -64,7 +64,7 @@ def learned(cell: Cell, engine: str, inputs: Tensor, **options: Any) -> list[Ten
     inputs = inputs.clone().requires_grad_()
     outputs, final = recurrence.run(cell, inputs, engine=engine, **options)
     loss = (outputs * outputs.detach().cos()).sum() + sum(part.sin().sum() for part in final.values())
-    return [outputs, *final.values(), *torch.autograd.grad(loss, [inputs, *cell.parameters()])]
+    return [outputs, *(final[name] for name in cell.states), *torch.autograd.grad(loss, [inputs, *cell.parameters()])]
 
 
 @pytest.mark.parametrize("masked", [False, True])
