@@ -20,7 +20,7 @@ from throughtime import build, config
 from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import prepare
 from throughtime.search import search_all, stepper_of
-from throughtime.train.quality import exact_match
+from throughtime.train.quality import MEASURES
 
 BATCH = 64
 
@@ -36,11 +36,11 @@ def row_of(job: dict[str, Any], shared: set[str], parts: int) -> dict[str, Any]:
     sources, references = [ids[place] for place in order], [targets[place] for place in order]
     found = search_all(settings.search, stepper_of(member.model), sources, torch.Generator(), BATCH)
     texts = [member.tokenizers["target"].decode(best.tokens) for best, *_ in found]
-    scores = {"all": exact_match(texts, references)}
+    scores = {"all": MEASURES["exact_match"](texts, references)}
     for part in range(parts):
         cut = slice(part * len(order) // parts, (part + 1) * len(order) // parts)
         tokens = statistics.mean(map(len, sources[cut]))
-        scores[f"about {tokens:.0f} tokens"] = exact_match(texts[cut], references[cut])
+        scores[f"about {tokens:.0f} tokens"] = MEASURES["exact_match"](texts[cut], references[cut])
     choices = dict(choice.split("=", 1) for choice in job["overrides"] if choice not in shared)
     return choices | {name: round(score, 1) for name, score in scores.items()}
 

@@ -72,7 +72,7 @@ LAYERS = [
     ["run.decode.sources", "run.decode.lexical"],
     ["run.decode.reading", "run.decode.loading"],
     ["run.decode.questions", "run.decode.answers", "run.decode.alignment"],
-    ["run.decode.decoder", "run.decode.scorer", "run.decode.output", "run.decode.scores"],
+    ["run.decode.searcher", "run.decode.scorer", "run.decode.output", "run.decode.scores"],
     ["run.decode.conversation"],
     ["run.decode.workers"],
     ["run.decoding", "run.training"],

@@ -2,6 +2,10 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from throughtime.config.mistakes import wrong
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's numbers for mallopt
 _SETTINGS = {
@@ -24,7 +28,18 @@ def keep_freed() -> None:
             set_option(option, value)
 
 
-def ran_out(error: BaseException) -> bool:
+@contextmanager
+def enough(setting: str, value: object, allowed: str) -> Iterator[None]:
+    """Says in a sentence which setting is too large for the machine, if it is."""
+    try:
+        yield
+    except Exception as error:
+        if not _ran_out(error):
+            raise
+        raise wrong(setting, value, allowed) from error
+
+
+def _ran_out(error: BaseException) -> bool:
     """Whether an error says that there was too little; torch has no one kind of error for it."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words

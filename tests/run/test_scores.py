@@ -8,7 +8,8 @@ import pytest
 import sacrebleu
 
 from throughtime import config
-from throughtime.run.decode.scores import ExactMatch, References, _lines
+from throughtime.run.decode.scores import References, _lines
+from throughtime.train.quality import ExactMatch
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "The", "Dog", "slept", "under", "one", "tree"]
 NONE = config.Metrics([])

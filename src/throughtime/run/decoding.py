@@ -34,12 +34,8 @@ def decode(settings: config.DecodeConfig) -> None:
     Raises:
         Mistake: a file or checkpoint that cannot be used, or too little memory; an output that was there stays as it was.
     """
-    try:
+    with memory.enough("batch", settings.batch, "less, or a smaller search, with the memory here"):
         _decode(settings)
-    except (RuntimeError, MemoryError) as error:
-        if not memory.ran_out(error):
-            raise
-        raise config.wrong("batch", settings.batch, "less, or a smaller search, with the memory here") from error
 
 
 def _decode(settings: config.DecodeConfig) -> None:

@@ -6,8 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +45,11 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
         raise
 
 
-@contextmanager
-def in_memory(settings: config.TrainConfig) -> Iterator[None]:
+def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
     """Tells in a sentence of a run that is too large for its machine."""
-    try:
-        yield
-    except Exception as error:
-        if not memory.ran_out(error):
-            raise
-        size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
-        allowed = f"less, or less than {size}, with the memory of this machine"
-        raise config.wrong("model.hidden", settings.model.hidden, allowed) from error
+    size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
+    allowed = f"less, or less than {size}, with the memory of this machine"
+    return memory.enough("model.hidden", settings.model.hidden, allowed)
 
 
 def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:

@@ -5,8 +5,11 @@ import io
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
-import sacrebleu
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric, Score
 from torchmetrics.functional.text import word_error_rate
 from torchmetrics.functional.text.rouge import rouge_score
 
@@ -16,19 +19,37 @@ Texts = Sequence[str]
 Measure = Callable[[Texts, Texts], float]  # of hypotheses and references
 
 
-def exact_match(hypotheses: Texts, references: Texts) -> float:
-    """Percent of texts that equal their reference."""
-    return 100.0 * sum(ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)) / len(references)
+class ExactMatch(Metric):
+    """The share of lines that equal one of their references, in percent, as a metric that sacrebleu can resample."""
+
+    def _preprocess_segment(self, sent: str) -> str:
+        return sent
+
+    def _extract_reference_info(self, refs: Sequence[str]) -> dict[str, Any]:
+        return {"references": refs}
+
+    def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[int]:
+        return [hypothesis in ref_kwargs["references"], 1]
+
+    def _compute_score_from_stats(self, stats: Any) -> Score:
+        return Score("exact match", 100 * float(stats[0]) / float(stats[1]))
+
+    def _aggregate_and_compute(self, stats: list[list[int]]) -> Score:
+        return self._compute_score_from_stats([sum(column) for column in zip(*stats, strict=True)])
 
 
-def bleu(hypotheses: Texts, references: Texts, lowercase: bool = False) -> float:
-    """sacrebleu's BLEU with its defaults, 0 to 100."""
-    return sacrebleu.corpus_bleu(list(hypotheses), [list(references)], lowercase=lowercase).score
+METRICS: dict[str, Callable[[], Metric]] = {
+    "bleu": partial(BLEU, force=True),  # without a warning at texts that look tokenized
+    "bleu_lowercase": partial(BLEU, lowercase=True, force=True),
+    "chrf": CHRF,
+    "ter": TER,
+    "exact_match": ExactMatch,
+}
 
 
-def chrf(hypotheses: Texts, references: Texts) -> float:
-    """sacrebleu's chrF with its defaults, 0 to 100."""
-    return sacrebleu.corpus_chrf(list(hypotheses), [list(references)]).score
+def by_metric(name: str) -> Measure:
+    """One of `METRICS`, 0 to 100, with sacrebleu's defaults."""
+    return lambda hypotheses, references: METRICS[name]().corpus_score(list(hypotheses), [list(references)]).score
 
 
 def token_error_rate(hypotheses: Texts, references: Texts) -> float:
@@ -64,7 +85,7 @@ def is_python(text: str) -> bool:
 def token_bleu(hypotheses: Texts, references: Texts) -> float:
     """BLEU over Python's own tokens, 0 to 100; where lines begin, end and are indented counts too."""
     ours, theirs = ([" ".join(python_tokens(text)) for text in texts] for texts in (hypotheses, references))
-    return sacrebleu.corpus_bleu(ours, [theirs], tokenize="none", force=True).score
+    return BLEU(tokenize="none", force=True).corpus_score(ours, [theirs]).score
 
 
 def python_tokens(text: str) -> list[str]:
@@ -81,10 +102,10 @@ def _python_tokens(code: str) -> Iterator[str]:
 
 
 MEASURES: dict[config.Score, Measure] = {
-    "exact_match": exact_match,
-    "bleu": bleu,
-    "bleu_lowercase": lambda hypotheses, references: bleu(hypotheses, references, lowercase=True),
-    "chrf": chrf,
+    "exact_match": by_metric("exact_match"),
+    "bleu": by_metric("bleu"),
+    "bleu_lowercase": by_metric("bleu_lowercase"),
+    "chrf": by_metric("chrf"),
     "token_error_rate": token_error_rate,
     "rouge1": rouge("rouge1"),
     "rouge2": rouge("rouge2"),
@@ -104,7 +125,7 @@ def matches_by_kind(hypotheses: Texts, references: Texts, kinds: Texts) -> dict[
     """`exact_match/<kind>` for each kind of row."""
     rows = list(zip(hypotheses, references, kinds, strict=True))
     parts = {kind: [row[:2] for row in rows if row[2] == kind] for kind in dict.fromkeys(kinds)}
-    return {f"exact_match/{kind}": exact_match(*zip(*part, strict=True)) for kind, part in parts.items()}
+    return {f"exact_match/{kind}": MEASURES["exact_match"](*zip(*part, strict=True)) for kind, part in parts.items()}
 
 
 def direction(metric: str) -> str:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.metrics.base import Metric, Score
+from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest, Result
 
 from throughtime import config
@@ -16,41 +15,11 @@ from throughtime.data.files import read_lines
 from throughtime.run.decode.answers import Answer, best_texts, gives_several, read_back
 from throughtime.run.decode.sources import Source, paths_under
 from throughtime.train import checkpoint
-from throughtime.train.quality import direction, text_scores
+from throughtime.train.quality import METRICS, direction, text_scores
 
 MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; of more lines fewer are drawn
 KEYS = ("target", "reference", "text")  # where a JSON line may hold one
 NUMBERS_A_LINE = 18  # of chrF, which has the most
-
-
-class ExactMatch(Metric):
-    """The share of lines that equal one of their references, in percent, as a metric that sacrebleu can resample."""
-
-    def _preprocess_segment(self, sent: str) -> str:
-        return sent
-
-    def _extract_reference_info(self, refs: Sequence[str]) -> dict[str, Any]:
-        return {"references": refs}
-
-    def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[int]:
-        return [hypothesis in ref_kwargs["references"], 1]
-
-    def _compute_score_from_stats(self, stats: Any) -> Score:
-        return Score("exact match", 100 * float(stats[0]) / float(stats[1]))
-
-    def _aggregate_and_compute(self, stats: list[list[int]]) -> Score:
-        return self._compute_score_from_stats([sum(column) for column in zip(*stats, strict=True)])
-
-
-def metrics() -> dict[str, Metric]:
-    """Every metric by the name it is printed under."""
-    return {
-        "bleu": BLEU(force=True),
-        "bleu_lowercase": BLEU(lowercase=True, force=True),
-        "chrf": CHRF(),
-        "ter": TER(),
-        "exact_match": ExactMatch(),
-    }
 
 
 @dataclass
@@ -103,13 +72,13 @@ class References:
 
     def _rows(self, texts: list[str]) -> Iterator[str]:
         resamples = min(self.bootstrap, max(2, MOST_NUMBERS // (NUMBERS_A_LINE * len(texts))))
-        for name, metric in metrics().items():
+        for name, metric in ((name, made()) for name, made in METRICS.items()):
             if resamples < 2:
                 found, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
             else:
                 found, signature = self._resampled(texts, metric, resamples)
             yield f"{name:16}{found}  {signature}"
-        others = config.Metrics([score for score in self.metrics.scores if score not in metrics()])
+        others = config.Metrics([score for score in self.metrics.scores if score not in METRICS])
         by_stream = [text_scores(others, texts, stream) for stream in self.streams]
         for score in by_stream[0]:
             best = max if direction(score) == "max" else min

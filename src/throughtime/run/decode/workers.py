@@ -17,10 +17,10 @@ import torch
 from throughtime import build, config, memory
 from throughtime.run.decode.answers import Answer
 from throughtime.run.decode.conversation import Watched
-from throughtime.run.decode.decoder import Decoder
 from throughtime.run.decode.loading import Files, load
 from throughtime.run.decode.reading import Block, packed
 from throughtime.run.decode.scorer import Scorer
+from throughtime.run.decode.searcher import Searcher
 from throughtime.run.decode.sources import Source
 
 ROOM = 1024  # bytes for each line of a batch, padding included, before it is made of fewer lines
@@ -58,15 +58,15 @@ def workers(settings: config.DecodeConfig, named: Files, show: Show | None) -> I
 
 def _answering(
     settings: config.DecodeConfig, named: Files, device: torch.device, show: Show | None = None
-) -> Decoder | Scorer:
+) -> Searcher | Scorer:
     """What answers in this process."""
     loaded = load(settings, named, device)
     if show is not None:
         loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes.decode, show))
-    return Scorer(settings, loaded) if settings.mode == "score" else Decoder(settings, loaded)
+    return Scorer(settings, loaded) if settings.mode == "score" else Searcher(settings, loaded)
 
 
-def _at_once(answering: Decoder | Scorer) -> Submit:
+def _at_once(answering: Searcher | Scorer) -> Submit:
     def submit(source: Source, batch: Block) -> "Future[list[Answer]]":
         promise: Future[list[Answer]] = Future()
         promise.set_result(answering.answer(source, batch))
@@ -77,7 +77,7 @@ def _at_once(answering: Decoder | Scorer) -> Submit:
 
 # in a process of its own -------------------------------------------------------------------------------------------
 
-_mine: list[Callable[[], Decoder | Scorer]] = []
+_mine: list[Callable[[], Searcher | Scorer]] = []
 
 
 def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:

@@ -14,7 +14,7 @@ from throughtime.run.decode.sources import Source
 from throughtime.search import Demands, Hypothesis, banned, contained, search
 
 
-class Decoder:
+class Searcher:
     """Answers batches of lines by the search of `search=`.
 
     A batch draws from a generator of its own, seeded by its first line, so that its answers are the same whichever
