@@ -19,7 +19,8 @@ import torch
 from measure import show
 from torch import Tensor, nn
 
-from throughtime import build, config
+from throughtime import config
+from throughtime.build import parts
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import open_tracker
 from throughtime.compose import composed
@@ -80,11 +81,11 @@ def ours(settings: config.TrainConfig, prepared: Prepared, steps: int) -> float:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         tracker = open_tracker(settings.tracking, settings.run, config.plain(settings), Path(folder))
-        trainer = build.trainer(settings, prepared, tracker, Progress(), Path(folder), world=1)
+        trainer = parts.trainer(settings, prepared, tracker, Progress(), Path(folder), world=1)
         trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
         trainer.fit_loop.epoch_loop.max_steps = steps
         trainer.limit_val_batches = 0
-        trainer.fit(build.task(settings, prepared), datamodule=build.datamodule(settings, prepared))
+        trainer.fit(parts.task(settings, prepared), datamodule=parts.datamodule(settings, prepared))
         tracker.finish(failed=False)
     return steps * settings.batch.columns * settings.tbptt.chunk / (clock.ended - clock.started)
 

@@ -14,7 +14,17 @@ LAYERS = [
     ["config.training"],
     ["config.train_config", "config.decode_config"],
     ["config", "whole", "memory"],
-    ["data.tokenizer", "data.files", "data.numbers", "data.stories", "data.stdlib", "data.hub", "nn.state"],
+    ["data.paths"],
+    [
+        "data.tokenizer",
+        "data.text_files",
+        "data.pair_files",
+        "data.numbers",
+        "data.stories",
+        "data.stdlib",
+        "data.hub",
+        "nn.state",
+    ],
     [
         "data.corpus",
         "data.batch",
@@ -65,6 +75,8 @@ LAYERS = [
         "callbacks.patience",
     ],
     ["callbacks.decoding"],
+    ["build.devices", "build.models"],
+    ["build.decodable", "build.parts"],
     ["build"],
     ["run.record"],
     ["run.launch", "run.sweep"],
@@ -80,7 +92,7 @@ LAYERS = [
     ["compose"],
 ]
 ONLY = {
-    "lightning": ("data.datamodule", "train.", "callbacks.", "build"),
+    "lightning": ("data.datamodule", "train.", "callbacks.", "build.parts"),
     "hydra": ("compose", "run.sweep"),
     "omegaconf": ("compose",),
     "wandb": ("callbacks.tracking",),

@@ -10,14 +10,15 @@ from datasets import Dataset, DatasetDict
 from tests.conftest import settings
 
 from throughtime import config
-from throughtime.data import corpus, files, numbers
+from throughtime.data import corpus, numbers
+from throughtime.data.paths import SPLITS, read_lines
 from throughtime.data.prepare import prepare
 
 ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
 
 
 def pairs_of(splits: dict) -> list[tuple[str, str]]:
-    return [(row["source"], row["target"]) for split in files.SPLITS for row in splits[split]]
+    return [(row["source"], row["target"]) for split in SPLITS for row in splits[split]]
 
 
 def test_numbers_stand_in_one_split_only() -> None:
@@ -37,8 +38,8 @@ def test_a_language_without_words_for_a_number(monkeypatch: pytest.MonkeyPatch) 
 
 def test_docstrings_of_a_file_stay_together() -> None:
     splits = corpus.read(settings("data=stdlib_docs").data)
-    texts = {split: set(splits[split]["text"]) for split in files.SPLITS}
-    sizes = {split: sum(map(len, texts[split])) for split in files.SPLITS}
+    texts = {split: set(splits[split]["text"]) for split in SPLITS}
+    sizes = {split: sum(map(len, texts[split])) for split in SPLITS}
     assert sum(sizes.values()) > 1_000_000
     assert 0.8 < sizes["train"] / sum(sizes.values()) < 0.95
     assert not texts["train"] & texts["test"]
@@ -49,7 +50,7 @@ def test_a_text_is_cut_but_not_changed(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_bytes(text[: len(text) // 2].encode())
     (tmp_path / "b.txt").write_bytes(text[len(text) // 2 :].encode())
     splits = corpus.read(settings("data=text", f"data.path='{tmp_path}/*.txt'").data)
-    parts = {split: "".join(row["text"] for row in splits[split]) for split in files.SPLITS}
+    parts = {split: "".join(row["text"] for row in splits[split]) for split in SPLITS}
     assert parts["train"] + parts["validation"] + parts["test"] == text
     assert len(parts["validation"]) == pytest.approx(0.05 * len(text), rel=0.1)
 
@@ -74,7 +75,7 @@ def table(folder: Path, kind: str) -> list[str]:
 def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     splits = corpus.read(settings("data=pairs", *table(tmp_path, kind)).data)
     assert sorted(pairs_of(splits)) == sorted(ROWS)
-    assert [len(splits[split]) for split in files.SPLITS] == [18, 1, 1]
+    assert [len(splits[split]) for split in SPLITS] == [18, 1, 1]
 
 
 def test_unique_pairs_are_in_one_split(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 
 def test_a_carriage_return_ends_no_line_and_fields_may_be_long(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_bytes(b"a\rb\r\nc\n")
-    assert files.read_lines("input", f"{tmp_path}/lines.txt") == ["a\rb", "c"]
+    assert read_lines("input", f"{tmp_path}/lines.txt") == ["a\rb", "c"]
     (tmp_path / "pairs.tsv").write_text(f"{'x' * 200_000}\ty\n" * 40)
     splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.tsv").data)
     assert set(pairs_of(splits)) == {("x" * 200_000, "y")}

@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import settings
 
 from throughtime import config
-from throughtime.data import corpus, files, stories
+from throughtime.data import corpus, stories
+from throughtime.data.paths import SPLITS
 
 FEW = ["data.train=600", "data.validation=60", "data.test=60"]
 NUMBERS = ["none", "one", "two", "three", "four"]
@@ -16,7 +17,7 @@ NUMBERS = ["none", "one", "two", "three", "four"]
 
 def rows(*overrides: str) -> dict[str, list[dict[str, Any]]]:
     splits = corpus.read(settings("data=stories", *FEW, *overrides).data)
-    return {split: list(splits[split]) for split in files.SPLITS}
+    return {split: list(splits[split]) for split in SPLITS}
 
 
 def answer(source: str) -> str:

@@ -262,7 +262,7 @@ def test_a_run_is_never_written_over(train: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("reason", [None, "bf16 needs another processor"])
 def test_bf16_only_where_the_device_has_it(reason: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "why_not", lambda *_: reason)
+    monkeypatch.setattr(build.devices, "why_not", lambda *_: reason)
     asked = {name: settings(f"trainer.precision={name}").trainer for name in ("auto", "bf16-mixed")}
     assert build.precision(asked["auto"]) == ("32-true" if reason else "bf16-mixed")
     with pytest.raises(config.Mistake, match=reason) if reason else nullcontext():

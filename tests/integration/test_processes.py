@@ -15,7 +15,7 @@ import torch
 import yaml
 from tests.conftest import FEW_NUMBERS, ROOT, TINY, settings
 
-from throughtime import build
+from throughtime.build import parts
 from throughtime.data.batch import IGNORED, PairBatch
 from throughtime.data.pairs import PairLoader, open_pairs
 from throughtime.data.prepare import prepare
@@ -96,7 +96,7 @@ def test_two_processes_share_the_pairs_of_each_step(program: Program, tmp_path: 
     assert done.returncode == 0, done.stderr
     asked = settings(*common)
     prepared = prepare(asked.data, asked.tokenizer, tmp_path / "outputs" / "cache")
-    model = build.task(asked, prepared).model.double()
+    model = parts.task(asked, prepared).model.double()
     pairs = open_pairs(prepared.folder / "train")
     ranks = [PairLoader(pairs, 512, asked.batch.longest, asked.seed, rank, world=2) for rank in (0, 1)]
     steps, uneven = 0, False

@@ -17,7 +17,7 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
-from throughtime.search import Demands, Hypothesis, Stepper, banned, contained, search, search_all, stepper_of
+from throughtime.search import Demands, Stepper, banned, contained, search, search_all, stepper_of
 from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
 from throughtime.whole import whole_file
@@ -100,7 +100,8 @@ class Pairs:
         choice, decode, shown = self._settings.search, self._tokenizer.decode, partial(_shown, trainer.is_global_zero)
         demands, sources = _demands(choice, self._tokenizer), pairs[mine]["source_ids"]
         results = search_all(choice, stepper, sources, random, BATCH, demands, decode, shown)
-        found = dict(zip(mine, (describe(hypotheses, self._tokenizer) for hypotheses in results), strict=True))
+        described = ([one.described(decode) for one in hypotheses] for hypotheses in results)
+        found = dict(zip(mine, described, strict=True))
         whole = {row: hypotheses for part in from_all_ranks(found) for row, hypotheses in part.items()}
         return [whole[row] for row in range(len(pairs))]
 
@@ -131,12 +132,11 @@ class Prompts:
         samples = []
         for choice in (self._settings.search, self._settings.sampling):
             random = torch.Generator().manual_seed(self._settings.seed)
-            demands = _demands(choice, self._tokenizer)
-            results = search(choice, stepper, self._prompts, random, demands, self._tokenizer.decode)
+            demands, decode = _demands(choice, self._tokenizer), self._tokenizer.decode
+            results = search(choice, stepper, self._prompts, random, demands, decode)
             for prompt, hypotheses in zip(self._prompts, results, strict=True):
-                text = self._tokenizer.decode(prompt)
-                found = describe(hypotheses, self._tokenizer)
-                samples.append({"search": choice.name, "prompt": text, "hypotheses": found})
+                found = [one.described(decode) for one in hypotheses]
+                samples.append({"search": choice.name, "prompt": decode(prompt), "hypotheses": found})
         return samples, {}
 
 
@@ -148,20 +148,6 @@ def _shown(here: bool, batches: list[list[int]]) -> Iterable[list[int]]:
 
 def _demands(choice: config.Search, tokenizer: Tokenizer) -> Demands:
     return Demands(contained=contained(choice, tokenizer.encode), banned=banned(choice, tokenizer.encode))
-
-
-def describe(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Sample]:
-    """Hypotheses as the plain data of sample files and of `decode.py`."""
-    return [
-        {
-            "text": tokenizer.decode(found.tokens),
-            "score": found.score,
-            "log_probability": found.log_probability,
-            "length": found.length,
-            "finished": found.finished,
-        }
-        for found in hypotheses
-    ]
 
 
 def _pair(pair: dict[str, Any], hypotheses: list[Sample], name: str) -> Sample:

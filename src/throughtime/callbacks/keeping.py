@@ -1,9 +1,12 @@
-"""Keeps the best checkpoint of a run, and where asked several, to be averaged or combined in an ensemble."""
+"""Keeps the best checkpoint of a run, and where asked several, to be averaged or combined in an ensemble; each file whole."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from throughtime import config
@@ -65,3 +68,14 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as fresh:
         shutil.copyfile(source, fresh)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes beside the old file and then takes its place, so that a full disk or a kill loses nothing."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)  # into a file it would hide why the disk refused it
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path)) as fresh:
+            fresh.write_bytes(content.getbuffer())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from throughtime import config
-from throughtime.data import files, hub, numbers, stdlib, stories
+from throughtime.data import hub, numbers, pair_files, paths, stdlib, stories, text_files
 
 
 def identity(data: config.Data) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def identity(data: config.Data) -> dict[str, Any]:
         case config.StdlibDocs() | config.StdlibPairs():
             return stdlib.identity(data)
         case config.TextFiles() | config.PairFiles():
-            return files.identity(data)
+            return paths.identity(data)
         case config.HubDataset():
             return hub.identity(data)
 
@@ -33,8 +33,8 @@ def read(data: config.Data) -> dict[str, Any]:
         case config.StdlibPairs():
             return stdlib.pairs(data)
         case config.TextFiles():
-            return files.text(data)
+            return text_files.text(data)
         case config.PairFiles():
-            return files.pairs(data)
+            return pair_files.pairs(data)
         case config.HubDataset():
             return hub.hub(data)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from throughtime import build, config, memory
+from throughtime.build import parts
+from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import Prepared, prepare
@@ -77,12 +79,12 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if start is not None:
         _refuse_other_model(settings, prepared, start)
-    task, progress = build.task(settings, prepared), Progress()
+    task, progress = parts.task(settings, prepared), Progress()
     tracker = _tracker(settings, record.folder)
     finished = False
     try:
-        trainer = build.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
-        data = build.datamodule(settings, prepared)
+        trainer = parts.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
+        data = parts.datamodule(settings, prepared)
         report.opening(settings, prepared, task, trainer, start)
         trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
@@ -118,7 +120,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
     _decoding(trainer).samples = samples
-    metric = build.monitored(settings)
+    metric = parts.monitored(settings)
     pick = max if direction(metric) == "max" else min
     found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]
     if not found:
@@ -139,13 +141,13 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
 
 
 def _decoding(trainer: Any) -> Any:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, build.Decoding))
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Decoding))
 
 
 def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, start: Path) -> None:
     """A resumed run goes on with the model and vocabulary it began with."""
     ours = checkpoint.read(start, "resume")["throughtime"]
-    now = checkpoint.about(settings, prepared)
+    now = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
     for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim"):
         for key, value in now["config"][group].items():
             before = ours["config"][group].get(key)

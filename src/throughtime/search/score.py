@@ -1,6 +1,8 @@
 """What a hypothesis is worth, and the most that an open one can still become worth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +25,16 @@ class Hypothesis:
     score: float
     length: int
     finished: bool
+
+    def described(self, write: Callable[[list[int]], str]) -> dict[str, Any]:
+        """As plain data, with the text that `write` makes of the tokens."""
+        return {
+            "text": write(self.tokens),
+            "score": self.score,
+            "log_probability": self.log_probability,
+            "length": self.length,
+            "finished": self.finished,
+        }
 
 
 class Score:

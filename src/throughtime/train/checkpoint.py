@@ -6,45 +6,30 @@ Beside what Lightning saves, a checkpoint holds under `throughtime`:
 """
 
 import glob
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 import throughtime
 from throughtime import config
-from throughtime.data.prepare import Prepared
-from throughtime.whole import whole_file
+from throughtime.data.tokenizer import Tokenizer
 
 FORMAT = 1
 
 
-def about(settings: config.TrainConfig, prepared: Prepared) -> dict[str, Any]:
+def about(settings: config.TrainConfig, tokenizers: dict[str, Tokenizer], facts: dict[str, Any]) -> dict[str, Any]:
     """What makes a checkpoint stand on its own."""
-    tokenizers = {side: tokenizer.state() for side, tokenizer in prepared.tokenizers.items()}
     return {
         "format": FORMAT,
         "version": throughtime.__version__,
         "config": config.plain(settings),
-        "tokenizers": tokenizers,
-        "facts": prepared.facts,
+        "tokenizers": {side: tokenizer.state() for side, tokenizer in tokenizers.items()},
+        "facts": facts,
     }
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Writes beside the old file and then takes its place, so that a full disk or a kill loses nothing."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = io.BytesIO()
-        torch.save(checkpoint, content)  # into a file it would hide why the disk refused it
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(Path(path)) as fresh:
-            fresh.write_bytes(content.getbuffer())
 
 
 def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from throughtime import config
-from throughtime.callbacks.decoding import describe
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.run.decode.sources import Source
 from throughtime.search import Hypothesis
@@ -52,14 +51,13 @@ class Untold:
 
 def described(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Result]:
     """Hypotheses as the plain data of JSON lines."""
-    rows = zip(describe(hypotheses, tokenizer), hypotheses, strict=True)
     return [
         {
-            **plain,
+            **found.described(tokenizer.decode),
             "normalised_score": found.log_probability / max(1, found.length),
             "tokens": [tokenizer.decode([token]) for token in found.tokens],
         }
-        for plain, found in rows
+        for found in hypotheses
     ]
 
 

@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 
 from throughtime import config
-from throughtime.data.files import aligned, fingerprint, one_file
 from throughtime.data.lexicon import Pair, lexicon
+from throughtime.data.paths import aligned, fingerprint, one_file
 from throughtime.data.tokenizer import EOS, Tokenizer
 from throughtime.search import Shortlist
 from throughtime.whole import whole_file

@@ -8,7 +8,7 @@ import torch
 
 from throughtime import build, config
 from throughtime.build import Decodable
-from throughtime.data.files import fingerprint
+from throughtime.data.paths import fingerprint
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import chosen

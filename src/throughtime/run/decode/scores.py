@@ -11,7 +11,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest, Result
 
 from throughtime import config
-from throughtime.data.files import read_lines
+from throughtime.data.paths import read_lines
 from throughtime.run.decode.answers import Answer, best_texts, gives_several, read_back
 from throughtime.run.decode.sources import Source, paths_under
 from throughtime.train import checkpoint

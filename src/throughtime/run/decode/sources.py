@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from throughtime import config
-from throughtime.data.files import files_of, one_file
+from throughtime.data.paths import files_of, one_file
 
 
 @dataclass(frozen=True)

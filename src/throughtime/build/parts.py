@@ -1,0 +1,116 @@
+"""Settings -> the parts of a training: Lightning's module, its data, and the trainer with this project's callbacks."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+
+from throughtime import config
+from throughtime.build.devices import precision
+from throughtime.build.models import model
+from throughtime.callbacks.averaging import averaging
+from throughtime.callbacks.decoding import Decoding
+from throughtime.callbacks.ending import Ending
+from throughtime.callbacks.gradients import Clipping
+from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.keeping import Best, WholeFiles, kept
+from throughtime.callbacks.patience import Patience
+from throughtime.callbacks.progress import Progress
+from throughtime.callbacks.tracking import Tracker
+from throughtime.data.datamodule import PairModule, StreamModule
+from throughtime.data.prepare import Prepared
+from throughtime.nn.models import LanguageModel
+from throughtime.train import checkpoint, quality
+from throughtime.train.task import LanguageModelTask, Task, TranslationTask
+
+
+def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
+    """The LightningModule around a fresh model."""
+    torch.manual_seed(settings.seed)
+    built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
+    about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
+    if not isinstance(built, LanguageModel):
+        return TranslationTask(built, settings, about)
+    splits = {"val": "validation", "test": "test"}
+    facts = {short: prepared.facts["splits"][split] for short, split in splits.items()}
+    rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
+    return LanguageModelTask(built, settings, about, rates)
+
+
+def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDataModule:
+    """The loaders of a text or of pairs."""
+    if not config.reads_text(settings.data):
+        return PairModule(prepared, settings.batch, settings.seed)
+    return StreamModule(prepared, settings.batch, settings.tbptt, settings.seed)
+
+
+def monitored(settings: config.TrainConfig) -> str:
+    """The metric that picks the best checkpoint, stops early and ranks a sweep."""
+    return f"val/{settings.trainer.early_stopping.monitor or 'loss'}"
+
+
+def trainer(
+    settings: config.TrainConfig,
+    prepared: Prepared,
+    tracker: Tracker,
+    progress: Progress,
+    folder: Path,
+    world: int,
+) -> Trainer:
+    """Lightning's Trainer with this project's callbacks."""
+    choice = settings.trainer
+    # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
+    batches = choice.validate_every and choice.validate_every * choice.accumulate
+    interval: dict[str, Any] = {"val_check_interval": batches, "check_val_every_n_epoch": None}
+    return Trainer(
+        max_epochs=choice.epochs,
+        max_steps=choice.steps or -1,
+        max_time=timedelta(minutes=choice.minutes) if choice.minutes else None,
+        **(interval if choice.validate_every else {}),
+        accelerator=choice.accelerator,
+        devices=choice.devices,
+        strategy="ddp" if world > 1 else "auto",
+        precision=precision(choice),
+        accumulate_grad_batches=choice.accumulate,
+        callbacks=_callbacks(settings, prepared, tracker, progress, folder),
+        logger=tracker.loggers,
+        plugins=[WholeFiles()],
+        default_root_dir=folder,
+        log_every_n_steps=settings.log_every,
+        num_sanity_val_steps=0,
+        inference_mode=not isinstance(settings.evaluation, config.DynamicEvaluation),  # which takes gradients
+        use_distributed_sampler=False,  # would shuffle the columns; every rank owns its own
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+    )
+
+
+def _callbacks(
+    settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, progress: Progress, folder: Path
+) -> list[Callback]:
+    monitor, mode = monitored(settings), quality.direction(monitored(settings))
+    always = {
+        "dirpath": folder / "checkpoints",
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": False,
+    }
+    callbacks = [
+        Clipping(settings.trainer.clip, settings.log_every),
+        Decoding(settings, prepared, tracker, folder / "samples"),
+        *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
+        progress,
+        Ending(),
+        Best(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
+        *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
+        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]  # behind the others, whose state it holds
+    ]
+    callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(leave=False))
+    if settings.trainer.early_stopping.patience is not None:
+        callbacks.append(Patience(monitor, settings.trainer.early_stopping.patience, mode))
+    return callbacks

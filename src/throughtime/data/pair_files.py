@@ -1,0 +1,103 @@
+"""The user's own pairs: tables, or files aligned line by line."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import Dataset
+
+from throughtime import config
+from throughtime.data.paths import SPLITS, aligned, read_lines
+
+LONGEST_FIELD = 1 << 30  # characters, in a table
+
+Pair = tuple[str, str]
+
+
+def pairs(data: config.PairFiles) -> dict[str, Dataset]:
+    """Pairs of all splits; splits without a file of their own are split off the end of the training pairs, which with
+    `unique` holds each pair once, so that none stands in two splits."""
+    found = {split: _pairs_of(data, split) for split in SPLITS}
+    rest = found["train"] or []
+    rest = list(dict.fromkeys(rest)) if data.unique else rest
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    wanted = {split: round(share * len(rest)) for split, share in shares.items() if found[split] is None}
+    for split, count in wanted.items():
+        found[split], rest = rest[len(rest) - count :], rest[: len(rest) - count]
+    found["train"] = rest
+    return {split: _as_dataset(rows or []) for split, rows in found.items()}
+
+
+def _as_dataset(rows: list[Pair]) -> Dataset:
+    return Dataset.from_dict({"source": [source for source, _ in rows], "target": [target for _, target in rows]})
+
+
+def _pairs_of(data: config.PairFiles, split: str) -> list[Pair] | None:
+    prefix = "" if split == "train" else f"{split}_"
+    table, source, target = (getattr(data, f"{prefix}{kind}path") for kind in ("", "source_", "target_"))
+    if source is not None:
+        return aligned(f"data.{prefix}source_path", source, f"data.{prefix}target_path", target)
+    return None if table is None else _table(data, f"data.{prefix}path", table)
+
+
+def _table(data: config.PairFiles, setting: str, name: str) -> list[Pair]:
+    lines = read_lines(setting, name)
+    readers: dict[str, Callable[..., Iterator[Pair]]] = {
+        ".tsv": partial(_columns, delimiter="\t"),
+        ".txt": partial(_columns, delimiter="\t"),
+        ".csv": partial(_columns, delimiter=","),
+        ".jsonl": _objects,
+    }
+    reader = readers.get(Path(name).suffix)
+    if reader is None:
+        raise config.wrong(setting, name, "a file that ends in .tsv, .txt (tab-separated), .csv or .jsonl")
+    fields = _field(data.source_field), _field(data.target_field)
+    return list(reader(lines, fields, partial(_malformed, setting, name)))
+
+
+def _field(field: str | int) -> str | int:
+    return int(field) if isinstance(field, str) and field.isdigit() else field
+
+
+def _malformed(setting: str, name: str, line: int, allowed: str) -> config.Mistake:
+    return config.wrong(setting, name, f"{allowed}; line {line} is not")
+
+
+def _columns(lines: list[str], fields: tuple[str | int, str | int], malformed: Any, delimiter: str) -> Iterator[Pair]:
+    """Pairs from a delimited table; tab-separated fields are taken as they stand, csv's may be quoted."""
+    csv.field_size_limit(LONGEST_FIELD)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    table = csv.reader((line + "\n" for line in lines), delimiter=delimiter, quoting=quoting, strict=True)
+    places: list[int] | None = None if any(isinstance(field, str) for field in fields) else [int(f) for f in fields]
+    try:
+        for row in table:
+            if places is None:
+                places = [
+                    row.index(field) if field in row else -1 if isinstance(field, str) else field for field in fields
+                ]
+                if min(places) < 0:
+                    raise malformed(1, f"a table whose first line names the columns {fields[0]} and {fields[1]}")
+            elif row:
+                yield row[places[0]], row[places[1]]
+    except (csv.Error, IndexError) as error:
+        raise malformed(table.line_num, f"a table with the columns {fields[0]} and {fields[1]} in each line") from error
+
+
+def _objects(lines: list[str], fields: tuple[str | int, str | int], malformed: Any) -> Iterator[Pair]:
+    names = ["source" if fields[0] == 0 else fields[0], "target" if fields[1] == 1 else fields[1]]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            source, target = row[names[0]], row[names[1]]
+            if not (isinstance(source, str) and isinstance(target, str)):
+                raise TypeError("not a text")
+            (source + target).encode()  # JSON can spell halves of characters
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            allowed = f"JSON objects with texts under the keys {names[0]} and {names[1]}, one a line"
+            raise malformed(number, allowed) from error
+        yield source, target
