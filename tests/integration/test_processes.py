@@ -34,6 +34,19 @@ def test_the_printed_decode_line_works(program: Program, tmp_path: Path) -> None
     assert len(decoded.stdout.splitlines()) == 1
 
 
+def test_decoding_begins_without_what_only_training_needs(program: Program, tmp_path: Path) -> None:
+    """Nor is anything compiled for a job that may be over before."""
+    done = program("train.py", *TINY, *FEW_NUMBERS, "cell=minimal_gru", "hydra.run.dir=run")
+    assert done.returncode == 0
+    line = [sys.executable, "-X", "importtime", str(ROOT / "decode.py"), "checkpoint=run"]
+    text = f"{'one hundred and twenty-three thousand ' * 20}\n" * 64
+    decoded = subprocess.run(line, input=text, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert decoded.returncode == 0 and len(decoded.stdout.splitlines()) == 64
+    imported = {row.rpartition("|")[2].strip() for row in decoded.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"lightning", "datasets", "wandb", "torch._inductor.compile_fx"}
+
+
 def test_a_resumed_run_says_nothing_needless(program: Program, story: Path) -> None:
     common = ["train.py", *TINY, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
     for own in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):

@@ -34,8 +34,10 @@ def ready(model: Model, precision: Precision) -> Model:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, ReadyLinear(child.weight, child.bias, precision))
-            elif isinstance(child, Layer) and steps_alone(child):
-                setattr(parent, name, ReadyLayer(child, precision))
+            elif isinstance(child, Layer):
+                child.engine = "uncompiled"  # a job is often over before a compiler is
+                if steps_alone(child):
+                    setattr(parent, name, ReadyLayer(child, precision))
     for part in found.modules():
         if isinstance(part, LanguageModel | Decoder):
             _keep_products(part)

@@ -36,8 +36,8 @@ def run(
         state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
         lengths: (batch,), the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
-        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell; one that cannot run a cell
-            or a batch leaves it to `loop`.
+        engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell, or `uncompiled` for the
+            fastest of those that need no compiler; one that cannot run a cell or a batch leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`; backward, too, no state
             comes over the boundary before such a step.
         noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
@@ -64,7 +64,8 @@ def _run(
     resets: Tensor | None,
     matrices: Matrices,
 ) -> tuple[Tensor, CellState]:
-    match _chosen(cell, inputs, lengths, resets) if engine == "auto" else engine:
+    chosen = engine in ("auto", "uncompiled")
+    match _chosen(cell, inputs, lengths, resets, engine == "auto") if chosen else engine:
         case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
             return native(cell, inputs, state, lengths, matrices)
         case "scan" if isinstance(cell, LinearCell):
@@ -81,16 +82,19 @@ def _run(
     return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 
 
-def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> str:
+def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None, compiling: bool) -> str:
     """The fastest engine for a batch: `scan` where the recurrence is linear; torch's where it has the cell and the batch
-    (its packed sequences cost time in the square of the length on a CPU); the compiled one where there is enough work."""
+    (the derivative of its packed sequences takes time in the square of the length on a CPU); the compiled one where there
+    is enough work."""
     if isinstance(cell, LinearCell | Mlstm):
         return "scan"
     batch, steps, _ = inputs.shape
-    plain = type(cell) in KERNELS and resets is None and (lengths is None or inputs.is_cuda)
+    packs = lengths is None or inputs.is_cuda or not torch.is_grad_enabled()
+    plain = type(cell) in KERNELS and resets is None and packs
     if plain and (inputs.is_cuda or steps == 1 or (type(cell) is Lstm and not _low_and_wide(cell))):
         return "native"
-    if steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING and graphs.why_not_compiled(inputs.device) is None:
+    worth = steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING
+    if compiling and worth and graphs.why_not_compiled(inputs.device) is None:
         return "fused"
     return "native" if plain else "loop"
 

@@ -39,7 +39,7 @@ class Layer(nn.Module):
         super().__init__()
         self.cells = nn.ModuleList(cells)
         self.width = cells[0].width if merge == "sum" else sum(one.width for one in cells)
-        self._merge, self._engine = merge, engine
+        self._merge, self.engine = merge, engine
 
     def forward(
         self,
@@ -50,7 +50,7 @@ class Layer(nn.Module):
         noise: Sequence[Noise | None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         runs = [
-            recurrence.run(cell, inputs, start, lengths, direction == 1, self._engine, resets, drawn)  # type: ignore[arg-type]
+            recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, drawn)  # type: ignore[arg-type]
             for direction, (cell, start, drawn) in enumerate(zip(self.cells, state, noise, strict=True))
         ]
         outputs = [found for found, _ in runs]
