@@ -34,6 +34,7 @@ LAYERS = [
         "search.score",
         "train.ranks",
         "nn.products",
+        "nn.convolution",
     ],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.once"],

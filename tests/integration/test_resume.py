@@ -15,7 +15,7 @@ import torch
 from lightning import Trainer
 from tests.conftest import FEW_NUMBERS, ROOT, TINY
 
-from throughtime import compose
+from throughtime import compose, config
 from throughtime.callbacks.interruption import Interruption
 from throughtime.callbacks.progress import Progress
 from throughtime.nn.models import LanguageModel
@@ -34,8 +34,23 @@ def same(one: Path, other: Path) -> None:
         assert torch.equal(value, weights(other)[name]), name
     ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
     for name in ours:
-        if name.startswith(("val/", "test/")) or name == "train_tokens":
-            assert ours[name] == theirs[name]
+        if name.startswith(("val/", "test/")) or name in ("train_tokens", "steps", "objective", "best_epoch"):
+            assert ours[name] == theirs[name], name
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """Every validation of a run, those before it was resumed included."""
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return content["callbacks"][Progress.__qualname__]["history"]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """What is in `metrics.csv`, if there is one, but for the test's."""
+    if not (folder / "metrics.csv").exists():
+        return []
+    with (folder / "metrics.csv").open() as file:
+        found = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row for row in found if not any(name.startswith("test/") for name in row)]
 
 
 def stopped_where(here: Callable[[Trainer], bool], train: Callable[..., Path], *overrides: str, folder: str) -> None:
@@ -222,3 +237,118 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(train: Callable[..., Path], s
     whole = train(*common, folder="whole")
     stopped_where(lambda trainer: trainer.global_step == 13, train, *common, folder="first")
     same(whole, train(*common, f"resume={whole.parent}/first", folder="resumed"))
+
+
+LINKS = {
+    "an epoch's end": ["trainer.epochs=4", "schedule=plateau", "optim=sgd", "optim.lr=60"],
+    "a validation": [
+        "trainer.epochs=4",
+        "trainer.validate_every=4",
+        "averaging=nonmonotone",
+        "optim=sgd",
+        "optim.lr=10",
+    ],
+    "an epoch's end without a validation": ["trainer.epochs=4", "trainer.validate_every=3", "schedule=cosine"],
+    "every step": ["tbptt=checkpointed", "trainer.epochs=14", "schedule=plateau", "optim=sgd", "optim.lr=60"],
+    "double precision": ["trainer.epochs=4", "trainer.precision=64-true"],
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_step_is_stopped_behind_all_that_belongs_to_it(
+    train: Callable[..., Path], story: Path, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped again and again, in every step that is a multiple of 4 or 5, the last one included; no row is lost."""
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=64", "dropout=zaremba", "log_every=2", *LINKS[link]]
+    whole = train(*common, folder="whole")
+    steps = json.loads((whole / "summary.json").read_text())["steps"]
+    before, found = [], []
+    for number, step in enumerate(step for step in range(1, steps + 1) if step % 4 == 0 or step % 5 == 0):
+        here = [*common, *before]
+        stopped_where(lambda trainer, step=step: trainer.global_step == step, train, *here, folder=f"part-{number}")
+        before = [f"resume={whole.parent}/part-{number}"]
+        found += rows(whole.parent / f"part-{number}")
+    resumed = train(*common, *before, folder="resumed")
+    same(whole, resumed)
+    assert history(whole) == history(resumed)[: len(history(whole))]  # one that has no step left looks once more
+    found += rows(resumed)  # where an epoch is ended once more, its loss is written once more
+    assert [row for place, row in enumerate(found) if row not in found[:place]] == rows(whole)
+
+
+def group(folder: Path) -> dict[str, Any]:
+    """The optimiser's settings in the last checkpoint."""
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return content["optimizer_states"][0]["param_groups"][0]
+
+
+def test_a_resumed_run_takes_its_own_optimiser_settings(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "optim.lr=0.003", folder="first")
+    new = ["optim.lr=0.0001", "optim.weight_decay=0.3", "optim.betas=[0.8,0.9]"]
+    second = group(train(*FEW_NUMBERS, *new, "trainer.epochs=2", f"resume={first}", folder="second"))
+    assert (second["lr"], second["weight_decay"], tuple(second["betas"])) == (0.0001, 0.3, (0.8, 0.9))
+
+
+@pytest.mark.parametrize("plan", ["cosine", "decay"])
+def test_a_resumed_schedule_goes_on_from_another_rate(train: Callable[..., Path], plan: str) -> None:
+    common = [*FEW_NUMBERS, f"schedule={plan}", "trainer.epochs=6"]
+    whole = train(*common, "optim.lr=0.004", folder="whole")
+    stopped_where(lambda trainer: trainer.global_step == 12, train, *common, "optim.lr=0.001", folder="first")
+    resumed = train(*common, "optim.lr=0.004", f"resume={whole.parent}/first", folder="resumed")
+    assert group(resumed)["lr"] == pytest.approx(group(whole)["lr"], rel=1e-12)
+
+
+def test_a_resumed_plateau_has_its_own_factor(train: Callable[..., Path]) -> None:
+    common = [*FEW_NUMBERS, "schedule=plateau", "optim=sgd", "optim.lr=80"]
+    first = train(*common, folder="first")
+    worse = ["schedule.factor=0.1", "schedule.patience=0", "trainer.epochs=9"]
+    resumed = train(*common, *worse, f"resume={first}", folder="resumed")
+    losses = [at["val/loss"] for at in history(resumed)]
+    fell = sum(loss >= min(losses[:place]) for place, loss in enumerate(losses) if place)
+    assert fell and group(resumed)["lr"] == pytest.approx(80 * 0.1**fell)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ("cell=gru", "cell.name=gru: allowed is lstm"),
+        ("schedule=cosine", "schedule.name=cosine: allowed is plateau"),
+        ("dropout=zoneout", "dropout=zoneout: allowed is none"),
+    ],
+)
+def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: str, sentence: str) -> None:
+    first = train(*FEW_NUMBERS, "schedule=plateau", folder="first")
+    with pytest.raises(config.Mistake, match=f"^{sentence}, as in the checkpoint"):
+        train(*FEW_NUMBERS, "schedule=plateau", other, f"resume={first}", folder="second")
+
+
+def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> None:
+    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer=ddp", "trainer.accelerator=cpu"]
+    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
+    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    while not last.exists() and running.poll() is None:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert [text.partition(" step ")[0] for text in said.splitlines()] == ["stopping behind this step, or behind the "
+        "validation of it; a second signal ends it at once".partition(" step ")[0], "stopped at"]  # fmt: skip
+    summary = json.loads((tmp_path / "first" / "summary.json").read_text())
+    assert (summary["state"], summary["error"]) == ("stopped", "stopped by SIGTERM")
+    step = int(said.split("stopped at step ")[1].split(";")[0])
+    assert torch.load(last, weights_only=True)["global_step"] == step
+    assert subprocess.run(["pgrep", "-f", f"run.worker {tmp_path}"], check=False).returncode == 1
+
+
+def test_no_process_outlives_the_run_that_started_it(tmp_path: Path, story: Path) -> None:
+    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer=ddp", "trainer.accelerator=cpu"]
+    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
+    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    until = time.monotonic() + 30
+    while subprocess.run(["pgrep", "-f", "run.worker first"], check=False).returncode == 0 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert time.monotonic() < until

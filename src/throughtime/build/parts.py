@@ -32,6 +32,8 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     """The LightningModule around a fresh model."""
     torch.manual_seed(settings.seed)
     built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
+    if precision(settings.trainer) == "64-true":
+        built.double()  # before Lightning does it, which reads a resumed run's weights first
     about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
     if not isinstance(built, LanguageModel):
         return TranslationTask(built, settings, about)

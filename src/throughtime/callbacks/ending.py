@@ -6,9 +6,19 @@ import lightning
 
 
 class Ending(lightning.Callback):
-    """Tells Lightning behind the last batch to stop, which it does with a validation; by itself it would just end."""
+    """Tells Lightning behind the last batch to stop, which it does with a validation; by itself it would just end. A resumed
+    run that has made its last step makes no other."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or _at_the_end(trainer)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0
-        if trainer.global_step >= trainer.max_steps > 0 or (last_epoch and trainer.is_last_batch):
+        if trainer.global_step >= trainer.max_steps > 0 or _at_the_end(trainer):
             trainer.should_stop = True
+
+
+def _at_the_end(trainer: lightning.Trainer) -> bool:
+    """Whether the last batch of the last epoch has come."""
+    return (
+        trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0 and trainer.is_last_batch
+    )

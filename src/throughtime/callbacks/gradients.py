@@ -1,6 +1,7 @@
 """Gradient clipping, and what it is judged by: the norms before it, in total and per module, and how often it acts."""
 
 from collections import defaultdict
+from typing import Any
 
 import lightning
 import torch
@@ -21,6 +22,12 @@ class Clipping(lightning.Callback):
         self._clip, self._every = clip, every
         self._clipped: list[Tensor] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"clipped": [bool(clipped) for clipped in self._clipped]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._clipped = [torch.tensor(clipped) for clipped in state_dict["clipped"]]
+
     def on_before_optimizer_step(
         self,
         trainer: lightning.Trainer,
@@ -39,7 +46,7 @@ class Clipping(lightning.Callback):
             nn.utils.clip_grad_value_(weights.values(), self._clip.value)
 
     def _log(self, trainer: lightning.Trainer, total: Tensor, gradients: dict[str, Tensor]) -> None:
-        clipped = torch.stack(self._clipped).float().mean()
+        clipped = torch.stack([flag.to(total.device) for flag in self._clipped]).float().mean()
         self._clipped.clear()
         norms = {f"gradients/{module}": norm for module, norm in module_norms(gradients).items()}
         record = {"gradients/total": total, "gradients/clipped": clipped, **norms}

@@ -10,15 +10,18 @@ from typing import Any
 
 import lightning
 
+from throughtime.train.ranks import leading, together
+
 STANDARD_ERROR = 2
-SOON = b"stopping behind this step, or behind the validation that runs; a second signal ends it at once\n"
+SOON = b"stopping behind this step, or behind the validation of it; a second signal ends it at once\n"
 
 
 class Interruption(lightning.Callback):
-    """Saves `last` and ends the program, with 128 + the signal's number, after the step that a signal fell into, or after
-    the validation behind it; the test of what is saved already is ended at once.
+    """Ends the program, with 128 + the signal's number, behind the step that a signal fell into, and behind the validation
+    or the epoch's end that belongs to it; `last` holds all of it then. The test of what is saved is ended at once.
 
-    A second signal ends all at once. Several processes of one run are left to their launcher.
+    A second signal ends all at once. Of several processes all stop behind the same step, whichever hears a signal, and as
+    often as they hear it: to end them at once is their launcher's business.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,23 +29,31 @@ class Interruption(lightning.Callback):
     def __init__(self, last: Path):
         self._last = last
         self._caught: int | None = None
+        self._saved = False  # whether `last` holds all that was done
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._listen(trainer, self._catch)
+        self._listen(self._catch)
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self._saved and self._stopping(trainer):
+            self._end(f"stopped at step {trainer.global_step}", "goes on from there")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self._caught is not None:
+        self._saved = self._stopping(trainer) and not _more_belongs_to_it(trainer)
+        if self._saved:
             trainer.save_checkpoint(self._last)
-            self._end(f"stopped at step {trainer.global_step}", "goes on from there")
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._saved = True  # by Lightning's checkpoint callback, which comes behind this one
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()
-        if self._caught is not None:
+        if self._stopping(trainer):
             self._end(f"stopped behind the last step, {trainer.global_step}", "tests what it has learned")
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._listen(trainer, self._end_test)
+        self._listen(self._end_test)
 
     def on_test_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()
@@ -50,14 +61,13 @@ class Interruption(lightning.Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """A compiler may have died of the signal that the run itself is still to answer."""
         self._restore()
-        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1:
+        if isinstance(exception, KeyboardInterrupt):
             self._caught = self._caught or signal.SIGINT
         if self._caught is not None and not isinstance(exception, SystemExit):
             self._end(f"stopped in step {trainer.global_step + 1}", "goes on from the last validation")
 
-    def _listen(self, trainer: lightning.Trainer, answer: Callable[[int, FrameType | None], None]) -> None:
-        if trainer.world_size == 1:
-            self._before = {number: signal.signal(number, answer) for number in self.SIGNALS}
+    def _listen(self, answer: Callable[[int, FrameType | None], None]) -> None:
+        self._before = {number: signal.signal(number, answer) for number in self.SIGNALS}
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -66,16 +76,28 @@ class Interruption(lightning.Callback):
 
     def _catch(self, number: int, _: FrameType | None) -> None:
         self._caught = number
-        self._restore()
-        os.write(STANDARD_ERROR, SOON)  # a handler may not print, as what it interrupts may be printing
+        if not together():
+            self._restore()
+        if leading():
+            os.write(STANDARD_ERROR, SOON)  # a handler may not print, as what it interrupts may be printing
 
     def _end_test(self, number: int, _: FrameType | None) -> None:
         self._caught = number
         self._restore()
         self._end("stopped in the test", "tests again")
 
+    def _stopping(self, trainer: lightning.Trainer) -> bool:
+        """Whether this process, or one beside it, has heard a signal."""
+        return trainer.strategy.reduce_boolean_decision(self._caught is not None, all=False)
+
     def _end(self, where: str, onward: str) -> None:
-        assert self._caught is not None
         hint = f"; resume={self._last.parent.parent} {onward}" if self._last.exists() else ""
-        print(f"{where}{hint}", file=sys.stderr, flush=True)
-        raise SystemExit(128 + self._caught)
+        if leading():
+            print(f"{where}{hint}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + (self._caught or signal.SIGTERM))
+
+
+def _more_belongs_to_it(trainer: lightning.Trainer) -> bool:
+    """Whether a validation or the epoch's end comes behind this batch; saved before that, a run would not make up for it."""
+    loop = trainer.fit_loop
+    return trainer.is_last_batch or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from throughtime.nn.convolution import Convolution
 from throughtime.nn.products import Linear
 
 
@@ -111,7 +112,7 @@ class LocationAttention(AdditiveAttention):
 
     def __init__(self, hidden: int, width: int, channels: int, window: int):
         super().__init__(hidden, width)
-        self.filter = nn.Conv1d(2, channels, window, padding="same", bias=False)
+        self.filter = Convolution(2, channels, window, bias=False)
         self.location = Linear(channels, hidden, bias=False)
 
     def unseen(self, memory: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.nn.cells import Cell
+from throughtime.nn.convolution import Convolution
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.products import Linear
 from throughtime.nn.recurrence import reverse
@@ -121,7 +122,7 @@ class ConvolutionalReader(Reader):
     ):
         super().__init__()
         self.project, self._combination = Linear(features, hidden), combination
-        self.layers = nn.ModuleList(nn.Conv1d(hidden, 2 * hidden, window, padding="same") for _ in range(depth))
+        self.layers = nn.ModuleList(Convolution(hidden, 2 * hidden, window) for _ in range(depth))
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
         self.width = combined_width([hidden] * depth, combination)
         self.sizes = [{"h": self.width}]

@@ -1,19 +1,29 @@
-"""Several processes for one run: each job starts its own, by torch's launcher, so that sweeps and DDP go together.
+"""Several processes for one run: each job starts its own, so that sweeps and DDP go together.
 
-Lightning's own launcher would run the whole command line again in each process, and with -m the whole sweep.
+Lightning's own launcher would run the whole command line again in each process, and with -m the whole sweep; torch's would
+answer signals itself.
 """
 
-import logging
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed import TCPStore
 
 from throughtime.config import Mistake
 from throughtime.run.record import read_summary
+
+HOST = "127.0.0.1"
+GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
+OFTEN = 0.05  # seconds between two looks at them
+
+Worker = subprocess.Popen[bytes]
 
 
 def inside() -> bool:
@@ -36,25 +46,56 @@ def processes(count: int, folder: Path) -> float:
 
     Raises:
         Mistake: the run failed; the record's error is the sentence.
+        SystemExit: a signal ended it.
     """
-    launcher = [sys.executable, "-m", "throughtime.run.launch", str(count), str(folder), sys.argv[0]]
-    done = subprocess.run(launcher, check=False)  # in a process of its own, since it takes over the signals
+    meeting = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    workers = [_started(place, count, folder, meeting.port) for place in range(count)]
+    with _passing_signals_on(workers) as caught:
+        codes = _ended(workers)
     summary = read_summary(folder)
-    if done.returncode or summary["state"] != "done":
-        raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {done.returncode}.")
-    return float(summary["objective"])
+    if summary["state"] == "done" and not any(codes):
+        return float(summary["objective"])
+    if caught:
+        raise SystemExit(128 + caught[0])
+    raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {next(filter(None, codes))}.")
 
 
-def main(count: int, folder: str, program: str) -> None:
-    """torch's launcher, which ends all processes when one fails; why it failed is the record's to say."""
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    place = LaunchConfig(1, 1, count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=folder, max_restarts=0)
+def _started(place: int, count: int, folder: Path, port: int) -> Worker:
+    """One process, with what torch and Lightning look for; in a session of its own, as a terminal's Ctrl-C is passed on."""
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    told = {"RANK": place, "LOCAL_RANK": place, "WORLD_SIZE": count, "MASTER_ADDR": HOST, "MASTER_PORT": port}
+    of_torch = {"TORCHELASTIC_RUN_ID": str(folder), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # `meeting` is here
+    environment = {**threads, **os.environ, **of_torch, **{name: str(value) for name, value in told.items()}}
+    line = [sys.executable, "-m", "throughtime.run.worker", str(folder), sys.argv[0]]
+    return subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+
+
+@contextmanager
+def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
+    """Has the workers answer a first signal, and ends them at a second; gives the signals that came."""
+    caught: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        caught.append(number)
+        for worker in workers:
+            worker.send_signal(number if len(caught) == 1 else signal.SIGKILL)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        elastic_launch(place, sys.executable)("-m", "throughtime.run.worker", folder, program)
-    except ChildFailedError as error:
-        sys.exit(abs(error.get_first_failure()[1].exitcode))
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:])
+def _ended(workers: list[Worker]) -> list[int]:
+    """The workers' exit codes; where one fails, the others are ended."""
+    until = float("inf")
+    while any(worker.poll() is None for worker in workers):
+        if any(worker.poll() for worker in workers):
+            until = min(until, time.monotonic() + GRACE)
+        if time.monotonic() > until:
+            for worker in workers:
+                worker.kill()
+        time.sleep(OFTEN)
+    return [worker.wait() for worker in workers]

@@ -77,9 +77,9 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
     start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
-    if start is not None:
-        _refuse_other_model(settings, prepared, start)
     task, progress = parts.task(settings, prepared), Progress()
+    if start is not None:
+        _refuse_other_model(settings, prepared, task, start)
     tracker = _tracker(settings, record.folder)
     finished = False
     try:
@@ -144,15 +144,18 @@ def _decoding(trainer: Any) -> Any:
     return next(callback for callback in trainer.callbacks if isinstance(callback, Decoding))
 
 
-def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, start: Path) -> None:
-    """A resumed run goes on with the model and vocabulary it began with."""
-    ours = checkpoint.read(start, "resume")["throughtime"]
-    now = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
-    for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim"):
-        for key, value in now["config"][group].items():
+def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, task: Task, start: Path) -> None:
+    """A resumed run goes on with the model and vocabulary, the kind of optimiser and of schedule that it began with."""
+    content = checkpoint.read(start, "resume")
+    ours, now = content["throughtime"], checkpoint.about(settings, prepared.tokenizers, prepared.facts)
+    for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim", "schedule"):
+        for key, value in sorted(now["config"][group].items(), key=lambda item: item[0] != "name"):
             before = ours["config"][group].get(key)
-            if value != before and not (group == "optim" and key != "name"):
+            if value != before and (key == "name" or group not in ("optim", "schedule")):
                 raise config.wrong(f"{group}.{key}", value, f"{before}, as in the checkpoint resume={start}")
+    if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
+        before = ours["config"]["dropout"]["name"]
+        raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")
     if ours["tokenizers"] != now["tokenizers"]:
         raise config.wrong("resume", start, "a checkpoint of the same vocabulary, and the data has changed since")
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PATIENCE = 2.0  # seconds that the other ranks leave the first one to record wha
 def main(folder: Path) -> None:
     """Runs `folder/config.yaml` as one of the run's processes."""
     memory.keep_freed()
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     settings = config.check(yaml.safe_load((folder / "config.yaml").read_text()), config.TrainConfig)
     record = Record.reopen(folder)
     try:
@@ -25,9 +27,15 @@ def main(folder: Path) -> None:
     except BaseException as error:
         if launch.rank():
             time.sleep(PATIENCE)
-        if not record.fail(error) or isinstance(error, config.Mistake | OSError):
+        if not record.fail(error) or isinstance(error, config.Mistake | OSError | KeyboardInterrupt):
             sys.exit(2)
         raise
+
+
+def _end_with_the_launcher() -> None:
+    """However it ends: nothing is written here, so that reading ends with the other side."""
+    os.read(0, 1)  # unbuffered, as Python could not end while a buffer is being read
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,24 @@ def optimizer(choice: config.Optim, parameters: Iterable[nn.Parameter]) -> torch
     return kind(parameters, choice.lr, (choice.betas[0], choice.betas[1]), weight_decay=choice.weight_decay)
 
 
+def renew(checkpoint: dict[str, Any], settings: config.TrainConfig) -> None:
+    """Puts the settings of a resumed run in the place of those that the checkpoint's optimiser and schedule were saved with;
+    how far the schedule has lowered the rate stays."""
+    optim, plan = settings.optim, settings.schedule
+    own = {"betas": tuple(optim.betas)} if isinstance(optim, config.Adam) else {"momentum": optim.momentum}
+    share = optim.lr / checkpoint["throughtime"]["config"]["optim"]["lr"]
+    for state in checkpoint["optimizer_states"]:
+        for group in state["param_groups"]:
+            group |= {**own, "weight_decay": optim.weight_decay, "lr": share * group["lr"]}
+            group |= {"initial_lr": optim.lr} if "initial_lr" in group else {}
+    for state in checkpoint["lr_schedulers"]:
+        state["_last_lr"] = [share * rate for rate in state["_last_lr"]]
+        if isinstance(plan, config.Plateau):
+            state |= {"factor": plan.factor, "patience": plan.patience}
+        else:
+            state["base_lrs"] = [optim.lr for _ in state["base_lrs"]]
+
+
 def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:
     """Lightning's description of the schedule over a run of `steps`; None for a constant rate."""
     match choice:

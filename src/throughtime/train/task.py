@@ -142,6 +142,7 @@ class Task(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.state.fn != TrainerFn.FITTING:
             return
+        optim.renew(checkpoint, self._settings)
         ranks = checkpoint["throughtime"]["ranks"]
         self._tokens = ranks[0]["tokens"]
         if len(ranks) == self.trainer.world_size:
