@@ -15,6 +15,7 @@ from throughtime.build.models import model
 from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.ending import Ending
+from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.gradients import Clipping
 from throughtime.callbacks.interruption import Interruption
 from throughtime.callbacks.keeping import Best, WholeFiles, kept
@@ -104,6 +105,7 @@ def _callbacks(
         Clipping(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
         *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
+        GradientFlow(settings.flow, tracker, folder),
         progress,
         Ending(),
         Best(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ from throughtime.config.training import (
     Adam,
     Averaging,
     FixedChunks,
+    Flow,
     Forcing,
     FullBptt,
     Loss,
@@ -104,6 +105,7 @@ class TrainConfig:
     evaluation: Evaluation
     metrics: Metrics
     decoding: Decoding
+    flow: Flow
     log_every: Count
     tracking: Tracking
     run: Run

@@ -198,6 +198,15 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """At each validation the gradient of the last target's loss is followed back through `rows` of the validation data, of
+    a text through at most `steps` steps; no rows: not at all."""
+
+    rows: Annotated[int, Range(at_least=0)]
+    steps: Count
+
+
+@dataclass(frozen=True)
 class EarlyStopping:
     """Stop after `patience` validations without a better `monitor`; null never stops early."""
 

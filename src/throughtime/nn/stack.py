@@ -1,7 +1,7 @@
 """Layers on one another, each in one direction or both."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Layer(nn.Module):
         super().__init__()
         self.cells = nn.ModuleList(cells)
         self.width = cells[0].width if merge == "sum" else sum(one.width for one in cells)
-        self._merge, self.engine = merge, engine
+        self.merge, self.engine = merge, engine
 
     def forward(
         self,
@@ -49,13 +49,24 @@ class Layer(nn.Module):
         resets: Tensor | None,
         noise: Sequence[Noise | None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
-        runs = [
-            recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, drawn)  # type: ignore[arg-type]
-            for direction, (cell, start, drawn) in enumerate(zip(self.cells, state, noise, strict=True))
-        ]
+        sides = enumerate(zip(state, noise, strict=True))
+        runs = [self.run(direction, inputs, start, lengths, resets, drawn) for direction, (start, drawn) in sides]
         outputs = [found for found, _ in runs]
-        merged = torch.stack(outputs).sum(0) if self._merge == "sum" else torch.cat(outputs, dim=-1)
+        merged = torch.stack(outputs).sum(0) if self.merge == "sum" else torch.cat(outputs, dim=-1)
         return merged, tuple(final for _, final in runs)
+
+    def run(
+        self,
+        direction: int,
+        inputs: Tensor,
+        start: CellState | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Noise | None,
+    ) -> tuple[Tensor, CellState]:
+        """One direction, the second of them backward."""
+        cell = cast(Cell, self.cells[direction])
+        return recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, noise)
 
 
 class Stack(nn.Module):

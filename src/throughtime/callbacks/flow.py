@@ -1,0 +1,51 @@
+"""Shows at each validation how far back the gradient reaches."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.trainer.states import TrainerFn
+
+from throughtime import config
+from throughtime.callbacks.tracking import Tracker
+from throughtime.train.flow import Flow, gradient_flow, reach
+
+
+class GradientFlow(lightning.Callback):
+    """Follows the gradient back through the first rows of the validation data (`train/flow.py`): a line for each layer and
+    state in `gradient_flow.jsonl`, the table `gradient_flow`, and `gradients/reach/<layer>` in steps."""
+
+    def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
+        self._choice, self._tracker, self._file = choice, tracker, folder / "gradient_flow.jsonl"
+        self._batch: Any = None
+
+    def on_validation_batch_start(
+        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0:
+            self._batch = batch
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if not (self._choice.rows and trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING):
+            return
+        with torch.inference_mode(False), torch.enable_grad():
+            batch = move_data_to_device(self._batch, pl_module.device)
+            flows = gradient_flow(pl_module.model, batch, self._choice.rows, self._choice.steps)
+        self._record(trainer, flows)
+
+    def _record(self, trainer: lightning.Trainer, flows: list[Flow]) -> None:
+        at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        with self._file.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({**at, **flow._asdict()}) + "\n" for flow in flows)
+        for logger in trainer.loggers:
+            reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(flows).items()}
+            logger.log_metrics(reached, step=trainer.global_step)
+        longest = max(len(flow.norms) for flow in flows)
+        padded = {f"{flow.layer} {flow.state}": [*flow.norms, *[None] * (longest - len(flow.norms))] for flow in flows}
+        rows = [
+            {"steps back": back, **{name: norms[back] for name, norms in padded.items()}} for back in range(longest)
+        ]
+        self._tracker.table("gradient_flow", rows, trainer.global_step)

@@ -1,0 +1,60 @@
+"""A model that remembers every state it comes through, for whoever asks how a gradient gets there."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.nn import recurrence
+from throughtime.nn.cells import Cell
+from throughtime.nn.cells.base import CellState, Noise
+from throughtime.nn.ready import evaluating
+from throughtime.nn.stack import Layer
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def watched(model: Model) -> Model:
+    """A copy of a model, with its weights and undisturbed, whose layers go step by step and keep all states."""
+    found = evaluating(model)
+    for parent in list(found.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Layer):
+                setattr(parent, name, WatchedLayer(child))
+    return found
+
+
+def layers(model: nn.Module) -> Iterator[tuple[str, "WatchedLayer"]]:
+    """The layers of a watched model that have seen anything, by name."""
+    for name, part in model.named_modules():
+        if isinstance(part, WatchedLayer) and part.seen[0]:
+            yield name, part
+
+
+class WatchedLayer(Layer):
+    """A layer over whole rows, without padding. `seen`: for each direction the states (rows, size) after every step, in the
+    order in which it goes through them."""
+
+    def __init__(self, layer: Layer):
+        super().__init__(list(layer.cells), layer.merge, layer.engine)  # type: ignore[arg-type]
+        self.seen: list[list[CellState]] = [[] for _ in self.cells]
+
+    def run(
+        self,
+        direction: int,
+        inputs: Tensor,
+        start: CellState | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Noise | None,
+    ) -> tuple[Tensor, CellState]:
+        cell, outputs = self.cells[direction], []
+        assert isinstance(cell, Cell)
+        state = {**cell.initial_state(len(inputs)), **(start or {})}
+        for part in (inputs.flip(1) if direction else inputs).split(1, dim=1):
+            output, state = recurrence.run(cell, part, state, engine="loop")
+            outputs.append(output)
+            self.seen[direction].append(state)
+        whole = torch.cat(outputs, dim=1)
+        return whole.flip(1) if direction else whole, state
