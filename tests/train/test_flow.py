@@ -43,7 +43,7 @@ def text(rows: int = 3) -> TextChunk:
 def test_is_the_gradient_by_each_output(cell: str) -> None:
     """The loss as a function of what a layer gives after a step, the rest of the row being read from there."""
     model, batch = text_model(cell), text()
-    flows = {(flow.layer, flow.state): flow.norms for flow in gradient_flow(model, batch, rows=3, steps=T)}
+    flows = {(flow.layer, flow.state): flow.norms for flow in gradient_flow(model, batch, rows=3, steps=T - 1)}
     model.eval()
     for layer, back in product(range(2), range(T)):
         norms = [norm_by_output(model, batch, row, layer, back) for row in range(3)]
@@ -84,7 +84,7 @@ def norm_by_output(model: LanguageModel, batch: TextChunk, row: int, layer: int,
 def test_is_that_of_the_equations_of_the_lstm() -> None:
     """dL/dc_t = dL/dh_t o_t (1 - tanh^2 c_t) + dL/dc_{t+1} f_{t+1}, and dL/dh_{t-1} = R^T of the gates' derivatives."""
     model, batch = text_model("lstm", "model.depth=1").eval(), text(rows=1)
-    flows = {flow.state: flow.norms for flow in gradient_flow(model, batch, rows=1, steps=T)}
+    flows = {flow.state: flow.norms for flow in gradient_flow(model, batch, rows=1, steps=T - 1)}
     cell = cell_of(model, 0)
     with torch.no_grad():
         h, c, steps = torch.zeros(4), torch.zeros(4), []
@@ -180,7 +180,7 @@ def test_a_run_is_the_same_with_and_without_it(train: Callable[..., Path], story
     assert [(line["epoch"], line["layer"], line["state"]) for line in lines] == [
         (epoch, "stack.layers.0", state) for epoch in (0, 1) for state in ("h", "c")
     ]
-    assert all(len(line["norms"]) == 8 for line in lines)
+    assert all(len(line["norms"]) == 9 for line in lines)
     assert (with_it / "gradient_flow.csv").read_text().startswith("step,steps back,stack.layers.0 h,stack.layers.0 c\n")
     assert "gradients/reach/stack.layers.0" in (with_it / "metrics.csv").read_text()
 

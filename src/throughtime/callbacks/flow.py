@@ -21,6 +21,7 @@ class GradientFlow(lightning.Callback):
     def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
         self._choice, self._tracker, self._file = choice, tracker, folder / "gradient_flow.jsonl"
         self._batch: Any = None
+        self.flows: list[Flow] = []  # of the last validation
 
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -33,8 +34,8 @@ class GradientFlow(lightning.Callback):
             return
         with torch.inference_mode(False), torch.enable_grad():
             batch = move_data_to_device(self._batch, pl_module.device)
-            flows = gradient_flow(pl_module.model, batch, self._choice.rows, self._choice.steps)
-        self._record(trainer, flows)
+            self.flows = gradient_flow(pl_module.model, batch, self._choice.rows, self._choice.steps)
+        self._record(trainer, self.flows)
 
     def _record(self, trainer: lightning.Trainer, flows: list[Flow]) -> None:
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}

@@ -199,8 +199,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Flow:
-    """At each validation the gradient of the last target's loss is followed back through `rows` of the validation data, of
-    a text through at most `steps` steps; no rows: not at all."""
+    """At each validation the gradient of the last target's loss is followed back through `rows` of the validation data, in
+    a text at most `steps` steps; no rows: not at all."""
 
     rows: Annotated[int, Range(at_least=0)]
     steps: Count

@@ -12,6 +12,7 @@ from rich.table import Table
 from throughtime import config
 from throughtime.data.prepare import Prepared
 from throughtime.run.record import Record
+from throughtime.train.flow import Flow
 from throughtime.train.task import Task
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -34,10 +35,12 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
     )
 
 
-def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str, Any]]) -> None:
-    """The last validation's samples, the final metrics, where everything lies, and how to decode."""
+def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str, Any]], flows: list[Flow]) -> None:
+    """The last validation's samples and gradient flow, the final metrics, where everything lies, and how to decode."""
     facts = record.facts
     _console.print(_samples(samples))
+    if flows:
+        _console.print(_flow(flows))
     for split in ("val", "test"):
         shown = {name: value for name, value in facts.items() if name.startswith(f"{split}/")}
         _console.print("  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
@@ -67,6 +70,18 @@ def _samples(samples: list[dict[str, Any]]) -> Table:
         table.add_column(head, overflow="fold")
     for sample in samples:
         table.add_row(*(str(sample[head]) for head in heads), sample["hypotheses"][0]["text"])
+    return table
+
+
+def _flow(flows: list[Flow]) -> Table:
+    """The L2 norms of the last loss's gradient by earlier states, at distances that double."""
+    longest = max(len(flow.norms) for flow in flows)
+    distances = [0, *(1 << power for power in range(longest.bit_length()) if 1 << power < longest)]
+    title = "the last target's loss: its gradient by the states so many steps back"
+    table = Table("", *map(str, distances), title=title, title_justify="left", title_style="", show_edge=False)
+    for flow in flows:
+        norms = [f"{flow.norms[back]:.0e}" if back < len(flow.norms) else "" for back in distances]
+        table.add_row(f"{flow.layer} {flow.state}", *norms)
     return table
 
 

@@ -8,13 +8,14 @@ import traceback
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from throughtime import build, config, memory
 from throughtime.build import parts
 from throughtime.callbacks.decoding import Decoding
+from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import Prepared, prepare
@@ -24,6 +25,8 @@ from throughtime.run.record import Record
 from throughtime.train import checkpoint
 from throughtime.train.quality import direction
 from throughtime.train.task import Task
+
+Callback = TypeVar("Callback")
 
 
 def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
@@ -93,7 +96,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         tracker.finish(failed=not finished)
     if trainer.is_global_zero:
         record.write({"state": "done", "resumed_from": start and str(start), "data": prepared.facts, **facts})
-        report.closing(settings, record, _decoding(trainer).samples)
+        report.closing(settings, record, _callback(trainer, Decoding).samples, _callback(trainer, GradientFlow).flows)
     return float(facts["objective"])
 
 
@@ -116,10 +119,10 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     if len(progress.history) == progress.earlier:  # a resumed run had nothing left to do
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
-    samples = _decoding(trainer).samples
+    samples = _callback(trainer, Decoding).samples
     chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    _decoding(trainer).samples = samples
+    _callback(trainer, Decoding).samples = samples
     metric = parts.monitored(settings)
     pick = max if direction(metric) == "max" else min
     found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]
@@ -140,8 +143,8 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     }
 
 
-def _decoding(trainer: Any) -> Any:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, Decoding))
+def _callback(trainer: Any, kind: type[Callback]) -> Callback:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
 
 
 def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, task: Task, start: Path) -> None:

@@ -1,6 +1,7 @@
 """Where the gradient dies: how much the states of earlier steps have to do with the loss of the last one."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.data.batch import IGNORED, PairBatch, TextChunk
-from throughtime.nn.models import LanguageModel
 from throughtime.nn.watched import layers, watched
 
 FAINT = 0.01  # of the largest norm; what is less counts as gone
@@ -24,13 +24,12 @@ class Flow(NamedTuple):
 
 
 def gradient_flow(model: nn.Module, batch: TextChunk | PairBatch, rows: int, steps: int) -> list[Flow]:
-    """The flow through the first rows of a batch, of a text through its first steps; as in evaluation, without noise, and
+    """The flow through the first rows of a batch, of a text so many steps back; as in evaluation, without noise, and
     without a cut: it shows what there is to be cut. The model and its gradients stay as they are."""
     found: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
-    for row in range(min(rows, len(batch.tokens))):
-        seeing = watched(model)
-        for key, norms in _norms(seeing, _last_loss(seeing, batch, row, steps)).items():
-            found[key].append(norms)
+    for part in _without_padding(batch, rows, steps):
+        for key, norms in _norms(watched(model), part).items():
+            found[key] += norms
     return [Flow(layer, state, _mean(curves)) for (layer, state), curves in found.items()]
 
 
@@ -44,30 +43,48 @@ def reach(flows: list[Flow]) -> dict[str, int]:
     return found
 
 
-def _last_loss(model: Any, batch: TextChunk | PairBatch, row: int, steps: int) -> Tensor:
-    """Of one row, without its padding."""
+def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Iterator[TextChunk | PairBatch]:
+    """The rows of a text together, those of pairs one by one."""
     if isinstance(batch, TextChunk):
-        assert isinstance(model, LanguageModel)
-        tokens, scored = batch.tokens[row : row + 1, :steps], batch.tokens.shape[1] - batch.targets.shape[1]
-        outputs, _ = model.outputs(tokens)
-        return F.cross_entropy(model.output(outputs[:, -1]), batch.targets[row, tokens.shape[1] - 1 - scored][None])
-    length, written = batch.source_lengths[row : row + 1], int((batch.targets[row] != IGNORED).sum())
-    source, tokens = batch.source[row : row + 1, : int(length)], batch.tokens[row : row + 1, :written]
-    features = model.features(source, length, tokens)
-    return F.cross_entropy(model.output(features[:, -1]), batch.targets[row, written - 1][None])
+        end = min(steps + 1, batch.tokens.shape[1])
+        scored = batch.targets.shape[1] - batch.tokens.shape[1] + end
+        yield batch._replace(tokens=batch.tokens[:rows, :end], targets=batch.targets[:rows, :scored], resets=None)
+        return
+    for row in range(min(rows, len(batch.tokens))):
+        one = PairBatch(*(column[row : row + 1] for column in batch))
+        written = int((one.targets != IGNORED).sum())
+        source, tokens, targets = (
+            one.source[:, : int(one.source_lengths)],
+            one.tokens[:, :written],
+            one.targets[:, :written],
+        )
+        yield one._replace(source=source, tokens=tokens, targets=targets)
 
 
-def _norms(model: nn.Module, loss: Tensor) -> dict[tuple[str, str], Tensor]:
-    """By layer (and direction, where it has two) and state: from the last step back."""
-    found: dict[tuple[str, str], Tensor] = {}
+def _last_loss(model: Any, batch: TextChunk | PairBatch) -> Tensor:
+    """Of the last target, summed over the rows."""
+    if isinstance(batch, TextChunk):
+        features, _ = model.outputs(batch.tokens)
+    else:
+        features = model.features(batch.source, batch.source_lengths, batch.tokens)
+    return F.cross_entropy(model.output(features[:, -1]), batch.targets[:, -1], reduction="sum")
+
+
+def _norms(model: nn.Module, batch: TextChunk | PairBatch) -> dict[tuple[str, str], list[Tensor]]:
+    """By layer (and direction, where it has two) and state, for each row: from the last step back."""
+    loss = _last_loss(model, batch)
+    states: dict[tuple[str, str], list[Tensor]] = {}
     for name, layer in layers(model):
         for direction, seen in enumerate(layer.seen):
             side = f".{('forward', 'backward')[direction]}" if len(layer.seen) > 1 else ""
-            for state in seen[0]:
-                parts = [after[state] for after in seen]
-                gradients = torch.autograd.grad(loss, parts, retain_graph=True, allow_unused=True)
-                norms = [loss.new_zeros(()) if gradient is None else gradient.norm() for gradient in gradients]
-                found[f"{name}{side}", state] = torch.stack(norms).flip(0).detach().cpu()
+            states |= {(f"{name}{side}", state): [after[state] for after in seen] for state in seen[0]}
+    flat = [tensor for parts in states.values() for tensor in parts]
+    gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+    found = {}
+    for key, parts in states.items():
+        pairs = [(part, next(gradients)) for part in parts]
+        norms = [part.new_zeros(len(part)) if gradient is None else gradient.norm(dim=1) for part, gradient in pairs]
+        found[key] = list(torch.stack(norms, dim=1).flip(1).detach().cpu())
     return found
 
 
