@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tests.conftest import FEW_NUMBERS, TINY, settings
 
 from throughtime import build, compose, config
@@ -280,3 +281,14 @@ def test_of_runs_that_begin_at_once_one_owns_the_folder(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as runs:
         assert sum(runs.map(begins, range(8))) == 1
+
+
+def test_settings_that_came_later_have_what_was_before(train: Callable[..., Path]) -> None:
+    """A checkpoint from before there was a gradient flow is one without it."""
+    values = yaml.safe_load((train(*FEW_NUMBERS) / "config.yaml").read_text())
+    assert config.check(values, config.TrainConfig).flow.rows == 1
+    del values["flow"]
+    assert config.check(values, config.TrainConfig).flow.rows == 0
+    del values["seed"]
+    with pytest.raises(config.Mistake, match=r"seed is missing\."):
+        config.check(values, config.TrainConfig)

@@ -23,9 +23,9 @@ def check(values: Mapping[str, Any], schema: type[Schema], where: str = "") -> S
         if key not in hints:
             raise Mistake(f"{where}{key} is no setting{nearest(key, list(hints))}")
     for key in hints:
-        if key not in values:
+        if key not in values and not hasattr(schema, key):  # a default is what there was before there was the setting
             raise Mistake(f"{where}{key} is missing.")
-    return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints})
+    return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints if key in values})
 
 
 def without_leftovers(values: Mapping[str, Any], schema: type) -> dict[str, Any]:

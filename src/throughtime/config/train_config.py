@@ -105,13 +105,13 @@ class TrainConfig:
     evaluation: Evaluation
     metrics: Metrics
     decoding: Decoding
-    flow: Flow
     log_every: Count
     tracking: Tracking
     run: Run
     seed: Seed
     resume: str | None
     outputs: str
+    flow: Flow = Flow(rows=0, steps=1)  # noqa: RUF009 - it is immutable; of checkpoints from before there was one
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
