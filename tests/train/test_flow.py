@@ -13,7 +13,7 @@ from tests.conftest import FEW_NUMBERS, settings
 from throughtime import build
 from throughtime.data.batch import IGNORED, PairBatch, TextChunk
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell
+from throughtime.nn.cells import Cell, Gru
 from throughtime.nn.models import EncoderDecoder, LanguageModel
 from throughtime.train.flow import FAINT, Flow, gradient_flow, reach
 
@@ -150,6 +150,23 @@ def test_the_model_stays_as_it_is() -> None:
     assert all(weight.grad is None for weight in model.parameters())
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
+
+
+class Counting(Gru):
+    """A cell with a state that no gradient reaches."""
+
+    states = ("h", "count")
+
+    @staticmethod
+    def step(inputs: torch.Tensor, recurrent: torch.Tensor, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {**Gru.step(inputs, recurrent, state), "count": state["count"].detach() + 1}
+
+
+def test_a_state_may_have_nothing_to_do_with_the_loss() -> None:
+    model, batch = text_model("gru", "model.depth=1"), text()
+    model.stack.layers[0].cells[0] = Counting(3, 4)  # type: ignore[union-attr, operator]
+    flows = {flow.state: flow.norms for flow in gradient_flow(model, batch, rows=3, steps=T - 1)}
+    assert all(flows["h"]) and not any(flows["count"])
 
 
 def test_reach_is_the_last_step_that_counts() -> None:

@@ -53,12 +53,8 @@ def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Ite
     for row in range(min(rows, len(batch.tokens))):
         one = PairBatch(*(column[row : row + 1] for column in batch))
         written = int((one.targets != IGNORED).sum())
-        source, tokens, targets = (
-            one.source[:, : int(one.source_lengths)],
-            one.tokens[:, :written],
-            one.targets[:, :written],
-        )
-        yield one._replace(source=source, tokens=tokens, targets=targets)
+        source = one.source[:, : int(one.source_lengths)]
+        yield one._replace(source=source, tokens=one.tokens[:, :written], targets=one.targets[:, :written])
 
 
 def _last_loss(model: Any, batch: TextChunk | PairBatch) -> Tensor:
@@ -78,14 +74,18 @@ def _norms(model: nn.Module, batch: TextChunk | PairBatch) -> dict[tuple[str, st
         for direction, seen in enumerate(layer.seen):
             side = f".{('forward', 'backward')[direction]}" if len(layer.seen) > 1 else ""
             states |= {(f"{name}{side}", state): [after[state] for after in seen] for state in seen[0]}
-    flat = [tensor for parts in states.values() for tensor in parts]
-    gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+    leading = [part for parts in states.values() for part in parts if part.requires_grad]
+    gradients = dict(zip(leading, torch.autograd.grad(loss, leading, allow_unused=True), strict=True))
     found = {}
     for key, parts in states.items():
-        pairs = [(part, next(gradients)) for part in parts]
-        norms = [part.new_zeros(len(part)) if gradient is None else gradient.norm(dim=1) for part, gradient in pairs]
-        found[key] = list(torch.stack(norms, dim=1).flip(1).detach().cpu())
+        norms = [_by_row(part, gradients.get(part)) for part in parts]
+        found[key] = list(torch.stack(norms, dim=1).flip(1).cpu())
     return found
+
+
+def _by_row(state: Tensor, gradient: Tensor | None) -> Tensor:
+    """(rows, size) -> (rows,); zero where the loss has nothing to do with the state."""
+    return state.new_zeros(len(state)) if gradient is None else gradient.norm(dim=1)
 
 
 def _mean(curves: list[Tensor]) -> list[float]:
