@@ -58,6 +58,9 @@ def test_it_is_swept_probed_and_decoded(program: Callable, cell: Path) -> None:
     with (cell.parent / "sweep" / "1" / "metrics.csv").open() as file:
         norms = [row["gradients/encoder.reader.stack.layers.1"] for row in csv.DictReader(file)]
     assert any(float(norm) > 0 for norm in norms if norm)
+    lines = (cell.parent / "sweep" / "1" / "gradient_flow.jsonl").read_text().splitlines()
+    flows = {(line["layer"], line["state"]): line["norms"] for line in map(json.loads, lines)}
+    assert len(flows) == 2 * 2 + 2 and all(norms[-1] > 0 for norms in flows.values())
     (result,) = decode(cell.parent / "sweep" / "0", f"allow_code={cell}")
     assert result["source"] == "forty-two"
 

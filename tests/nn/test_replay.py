@@ -3,7 +3,7 @@
 A recording repeats kernels on fixed addresses. `Film` is that on a CPU: it keeps the operations and does them again."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -52,11 +52,18 @@ class Film(TorchDispatchMode):
 
 
 @pytest.fixture(autouse=True)
-def filmed(monkeypatch: pytest.MonkeyPatch) -> None:
+def filmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Film, "made", 0)
     monkeypatch.setitem(replay.RECORDINGS, "cpu", Film)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """Drops the recorded runs, as cells of a kind share their kernels in tests."""
     for kernels in itertools.chain.from_iterable(known.values() for known in fused._KERNELS.values()):
-        kernels.tapes = replay.Tapes()  # the tests' cells share them
+        kernels.tapes = replay.Tapes()
 
 
 def learned(cell: Cell, engine: str, inputs: Tensor, **options: Any) -> list[Tensor]:
