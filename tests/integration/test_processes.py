@@ -34,9 +34,11 @@ def test_the_printed_decode_line_works(program: Program, tmp_path: Path) -> None
     assert len(decoded.stdout.splitlines()) == 1
 
 
-def test_decoding_begins_without_what_only_training_needs(program: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["encoder_decoder", "prefix_lm"])
+def test_decoding_begins_without_what_only_training_needs(program: Program, tmp_path: Path, model: str) -> None:
     """Nor is anything compiled for a job that may be over before."""
-    done = program("train.py", *TINY, *FEW_NUMBERS, "cell=minimal_gru", "hydra.run.dir=run")
+    own = [f"model={model}", "tokenizer.joint=true", "cell=minimal_gru", "hydra.run.dir=run"]
+    done = program("train.py", *TINY, *FEW_NUMBERS, *own)
     assert done.returncode == 0
     line = [sys.executable, "-X", "importtime", str(ROOT / "decode.py"), "checkpoint=run"]
     text = f"{'one hundred and twenty-three thousand ' * 20}\n" * 64

@@ -249,6 +249,7 @@ LINKS = {
         "optim.lr=10",
     ],
     "an epoch's end without a validation": ["trainer.epochs=4", "trainer.validate_every=3", "schedule=cosine"],
+    "every step, but not a validation": ["tbptt=checkpointed", "trainer.epochs=14", "trainer.validate_every=6"],
     "every step": ["tbptt=checkpointed", "trainer.epochs=14", "schedule=plateau", "optim=sgd", "optim.lr=60"],
     "double precision": ["trainer.epochs=4", "trainer.precision=64-true"],
 }
@@ -328,6 +329,7 @@ def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> N
     last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     while not last.exists() and running.poll() is None:
         time.sleep(0.05)
+    assert workers_of(tmp_path)
     running.send_signal(signal.SIGTERM)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM
@@ -337,7 +339,7 @@ def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> N
     assert (summary["state"], summary["error"]) == ("stopped", "stopped by SIGTERM")
     step = int(said.split("stopped at step ")[1].split(";")[0])
     assert torch.load(last, weights_only=True)["global_step"] == step
-    assert subprocess.run(["pgrep", "-f", f"run.worker {tmp_path}"], check=False).returncode == 1
+    assert not workers_of(tmp_path)
 
 
 def test_no_process_outlives_the_run_that_started_it(tmp_path: Path, story: Path) -> None:
@@ -346,9 +348,16 @@ def test_no_process_outlives_the_run_that_started_it(tmp_path: Path, story: Path
     running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (tmp_path / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
         time.sleep(0.05)
+    assert workers_of(tmp_path)
     running.kill()
     running.wait()
     until = time.monotonic() + 30
-    while subprocess.run(["pgrep", "-f", "run.worker first"], check=False).returncode == 0 and time.monotonic() < until:
+    while workers_of(tmp_path) and time.monotonic() < until:
         time.sleep(0.1)
-    assert time.monotonic() < until
+    assert not workers_of(tmp_path)
+
+
+def workers_of(folder: Path) -> list[str]:
+    """The processes of runs below a folder."""
+    found = subprocess.run(["pgrep", "-f", f"run.worker {folder}"], check=False, capture_output=True, text=True)
+    return found.stdout.split()

@@ -1,6 +1,7 @@
 """Contract 1 on a GPU, where there is one: every engine equals the loop there, and the loop there that on the CPU."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +13,19 @@ from torch import Tensor
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Lstm
 from throughtime.nn.cells.base import Cell
+from throughtime.nn.engines import replay
 
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
 ]
 B = 5
+
+
+@pytest.fixture(autouse=True)
+def all_recorded() -> Iterator[None]:
+    yield
+    assert not replay.Tapes.refused
 
 
 def learned(cell: Cell, engine: str, inputs: Tensor, **options: Any) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 A recording repeats kernels on fixed addresses. `Film` is that on a CPU: it keeps the operations and does them again."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -54,16 +53,10 @@ class Film(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def filmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Film, "made", 0)
+    monkeypatch.setattr(replay.Tapes, "refused", False)
     monkeypatch.setitem(replay.RECORDINGS, "cpu", Film)
-    forget()
     yield
-    forget()
-
-
-def forget() -> None:
-    """Drops the recorded runs, as cells of a kind share their kernels in tests."""
-    for kernels in itertools.chain.from_iterable(known.values() for known in fused._KERNELS.values()):
-        kernels.tapes = replay.Tapes()
+    fused._TAPES.clear()  # some of the tests' cells outlive them
 
 
 def learned(cell: Cell, engine: str, inputs: Tensor, **options: Any) -> list[Tensor]:
@@ -121,7 +114,7 @@ def test_evaluation_is_recorded_by_itself() -> None:
     assert Film.made == 1
 
 
-def test_so_many_shapes_are_recorded_and_the_others_run_anew() -> None:
+def test_so_many_runs_are_recorded_and_the_others_run_anew() -> None:
     cell = Lstm(I, H)
     for time in [*range(2, 2 + 2 * replay.RECORDED)] * 3:
         inputs = torch.randn(B, time, I)
@@ -130,20 +123,34 @@ def test_so_many_shapes_are_recorded_and_the_others_run_anew() -> None:
     assert Film.made == replay.RECORDED
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3])
 def test_what_cannot_be_recorded_runs_anew_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    failing: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+    """A forward pass, a backward pass, another run's forward pass; nothing is recorded behind it."""
+
+    def refuse(*given: Any) -> Film:
+        if Film.made + 1 == failing:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+        return Film(*given)
 
     once.tell_once.cache_clear()
     monkeypatch.setitem(replay.RECORDINGS, "cpu", refuse)
     cell = stirred(Lstm(I, H))
-    for _ in range(3):
-        inputs = torch.randn(B, T, I)
-        all_close(learned(cell, "fused", inputs), learned(cell, "loop", inputs))
+    for time in (T, T + 1):
+        for _ in range(4):
+            inputs = torch.randn(B, time, I)
+            all_close(learned(cell, "fused", inputs), learned(cell, "loop", inputs))
+    assert Film.made == failing - 1
     told = capsys.readouterr().err
     assert told.count("one by one: operation not permitted when stream is capturing") == 1 and "more of it" not in told
+
+
+def test_single_steps_are_not_recorded() -> None:
+    cell = Lstm(I, H)
+    for _ in range(4):
+        recurrence.run(cell, torch.randn(B, 1, I), engine="fused")
+    assert Film.made == 0
 
 
 NOISES = {"weights": 0.3, "state": 0.3, "zoneout": (0.2, 0.3), "candidate": 0.3}

@@ -15,8 +15,9 @@ from throughtime.train.flow import Flow, gradient_flow, reach
 
 
 class GradientFlow(lightning.Callback):
-    """Follows the gradient back through the first rows of the validation data (`train/flow.py`): a line for each layer and
-    state in `gradient_flow.jsonl`, the table `gradient_flow`, and `gradients/reach/<layer>` in steps."""
+    """Follows the gradient back through rows in the middle of the validation data, which of pairs are of the median length,
+    with the optimiser's own weights, not their mean (`train/flow.py`): a line for each layer and state in
+    `gradient_flow.jsonl`, the table `gradient_flow`, and `gradients/reach/<layer>` in steps."""
 
     def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
         self._choice, self._tracker, self._file = choice, tracker, folder / "gradient_flow.jsonl"
@@ -26,7 +27,7 @@ class GradientFlow(lightning.Callback):
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == 0:
+        if batch_idx == int(trainer.num_val_batches[0]) // 2:
             self._batch = batch
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -35,6 +36,7 @@ class GradientFlow(lightning.Callback):
         with torch.inference_mode(False), torch.enable_grad():
             batch = move_data_to_device(self._batch, pl_module.device)
             self.flows = gradient_flow(pl_module.model, batch, self._choice.rows, self._choice.steps)
+        self._batch = None
         self._record(trainer, self.flows)
 
     def _record(self, trainer: lightning.Trainer, flows: list[Flow]) -> None:

@@ -44,6 +44,11 @@ class Interruption(lightning.Callback):
         if self._saved:
             trainer.save_checkpoint(self._last)
 
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not self._saved and self._stopping(trainer):  # an epoch without a validation at its end
+            trainer.save_checkpoint(self._last)
+            self._saved = True
+
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._saved = True  # by Lightning's checkpoint callback, which comes behind this one
 

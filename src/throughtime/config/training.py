@@ -203,7 +203,7 @@ class Flow:
     a text at most `steps` steps; no rows: not at all."""
 
     rows: Annotated[int, Range(at_least=0)]
-    steps: Count
+    steps: Annotated[int, Range(at_least=1, at_most=127)]  # a text is validated 128 steps at a time
 
 
 @dataclass(frozen=True)

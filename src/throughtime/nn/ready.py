@@ -34,10 +34,8 @@ def ready(model: Model, precision: Precision) -> Model:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, ReadyLinear(child.weight, child.bias, precision))
-            elif isinstance(child, Layer):
-                child.engine = "uncompiled"  # a job is often over before a compiler is
-                if steps_alone(child):
-                    setattr(parent, name, ReadyLayer(child, precision))
+            elif isinstance(child, Layer) and steps_alone(child):
+                setattr(parent, name, ReadyLayer(child, precision))
     for part in found.modules():
         if isinstance(part, LanguageModel | Decoder):
             _keep_products(part)
@@ -45,9 +43,14 @@ def ready(model: Model, precision: Precision) -> Model:
 
 
 def evaluating(model: Model) -> Model:
-    """The model with its weights, undisturbed by what training does."""
+    """The model with its weights, undisturbed by what training does; nothing is compiled for it, as a job is often over
+    before a compiler is."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared).eval()
+    found = copy.deepcopy(model, shared).eval()
+    for part in found.modules():
+        if isinstance(part, Layer):
+            part.engine = "uncompiled"
+    return found
 
 
 def _keep_products(part: LanguageModel | Decoder) -> None:

@@ -20,7 +20,7 @@ from throughtime.config import Mistake
 from throughtime.run.record import read_summary
 
 HOST = "127.0.0.1"
-GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
+GRACE = 30.0  # seconds that the others have to end by themselves when one has failed
 OFTEN = 0.05  # seconds between two looks at them
 
 Worker = subprocess.Popen[bytes]
@@ -51,7 +51,7 @@ def processes(count: int, folder: Path) -> float:
     meeting = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     workers = [_started(place, count, folder, meeting.port) for place in range(count)]
     with _passing_signals_on(workers) as caught:
-        codes = _ended(workers)
+        codes = _ended(workers, caught)
     summary = read_summary(folder)
     if summary["state"] == "done" and not any(codes):
         return float(summary["objective"])
@@ -88,13 +88,13 @@ def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _ended(workers: list[Worker]) -> list[int]:
-    """The workers' exit codes; where one fails, the others are ended."""
+def _ended(workers: list[Worker], caught: list[int]) -> list[int]:
+    """The workers' exit codes; where one fails, the others are ended, but not while they answer a signal."""
     until = float("inf")
     while any(worker.poll() is None for worker in workers):
-        if any(worker.poll() for worker in workers):
+        if not caught and any(worker.poll() for worker in workers):
             until = min(until, time.monotonic() + GRACE)
-        if time.monotonic() > until:
+        if time.monotonic() > until and not caught:
             for worker in workers:
                 worker.kill()
         time.sleep(OFTEN)

@@ -24,11 +24,12 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks, choose
 from throughtime.nn.engines.once import tell_once
-from throughtime.nn.engines.replay import Passes
+from throughtime.nn.engines.replay import Passes, Tapes
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
 
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels | str]] = WeakKeyDictionary()
+_TAPES: WeakKeyDictionary[Cell, Tapes] = WeakKeyDictionary()
 
 
 def fused(
@@ -49,7 +50,8 @@ def fused(
     if masks is not None:
         tensors |= {"running": masks.running, "resets": masks.resets}
     kernels, learning = _kernels(cell, gates, masks is not None), torch.is_grad_enabled()
-    run = kernels.tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], learning)
+    tapes, kind = _TAPES.setdefault(cell, Tapes()), (kernels.setting, learning)
+    run = tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], kind)
     outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
 

@@ -4,7 +4,7 @@ A recording keeps the addresses of its tensors, so it serves runs of one shape, 
 pass until autograd lets it go, as the backward pass may come till then. What it gives out is copied.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from throughtime.nn.engines.once import tell_once
 
 Results = tuple[Tensor | None, ...]
 
-RECORDED = 8  # shapes of a cell's runs that are recorded at most; each holds all its tensors
+RECORDED = 8  # runs of a cell at most; each recording holds all its tensors
 
 
 class Passes(Protocol):
@@ -30,20 +30,24 @@ class Passes(Protocol):
 class Tapes:
     """The recorded runs of a cell, by the shapes of what they take."""
 
+    refused = False  # a recording has failed, after which a device can't be trusted with another
+
     def __init__(self) -> None:
         self._met: Counter[Any] = Counter()
-        self._free: dict[Any, list[Tape]] = {}
+        self._free: defaultdict[Any, list[Tape]] = defaultdict(list)
+        self._made = 0
 
-    def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], learning: bool) -> Passes:
-        """A run for these tensors, begun anew or recorded: from the second of its shapes on, as what a kernel does when it is
-        first launched can't be recorded."""
-        if tensors[0].device.type not in RECORDINGS:
+    def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], kind: Any) -> Passes:
+        """A run for these tensors, (steps, batch, ...) the first of them, begun anew or recorded: from the second of its kind
+        and shapes on, where there is more than a step to it."""
+        if tensors[0].device.type not in RECORDINGS or len(tensors[0]) == 1 or Tapes.refused:
             return begin()
-        shapes = learning, *(tensor.shape for tensor in tensors)
+        shapes = kind, *(tensor.shape for tensor in tensors)
         self._met[shapes] += 1
-        if self._met[shapes] == 1 or (shapes not in self._free and len(self._free) == RECORDED):
+        free = self._free[shapes]
+        if self._met[shapes] == 1 or (not free and self._made == RECORDED):
             return begin()
-        free = self._free.setdefault(shapes, [])
+        self._made += not free
         return Lent(free.pop() if free else Tape(begin()), free)
 
 
@@ -68,9 +72,17 @@ class Tape:
         return gradients
 
     def _play(self, name: str, function: Callable[..., Results], tensors: Sequence[Tensor]) -> Any:
-        if name not in self._recorded:
-            self._recorded[name] = _recorded(function, tensors)
-        return self._recorded[name](tensors)
+        if name not in self._recorded and not Tapes.refused:
+            self._record(name, function, tensors)
+        return self._recorded[name](tensors) if name in self._recorded else function(*tensors)
+
+    def _record(self, name: str, function: Callable[..., Results], tensors: Sequence[Tensor]) -> None:
+        try:
+            self._recorded[name] = RECORDINGS[tensors[0].device.type](function, tensors)
+        except RuntimeError as error:
+            Tapes.refused = True
+            reason = str(error).strip().partition("\n")[0]
+            tell_once(f"engine=fused: a run can't be recorded, so kernels are launched one by one: {reason}")
 
 
 class Lent:
@@ -95,6 +107,7 @@ class Recording:
         stream, self._graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         with torch.inference_mode(False), torch.no_grad():  # what is made in inference can be written to there alone
             self._given = [tensor.clone() for tensor in tensors]
+            function(*self._given)  # what a kernel does when it is first launched can't be recorded
             try:
                 with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                     self._results = function(*self._given)
@@ -108,12 +121,3 @@ class Recording:
 
 
 RECORDINGS = {"cuda": Recording}  # by the kind of device; on others runs are not recorded
-
-
-def _recorded(function: Callable[..., Results], tensors: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Results]:
-    try:
-        return RECORDINGS[tensors[0].device.type](function, tensors)
-    except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
-        tell_once(f"engine=fused: a run can't be recorded, so its kernels are launched one by one: {reason}")
-        return lambda tensors: function(*tensors)

@@ -13,7 +13,6 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
-from throughtime.nn.engines.replay import Tapes
 
 Source = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
 ABOVE = 0  # the number of what comes from the layer above
@@ -160,7 +159,7 @@ class StepKernels:
     """
 
     def __init__(self, cell: Cell, setting: Setting):
-        self.states, self.setting, self.tapes = cell.states, setting, Tapes()
+        self.states, self.setting = cell.states, setting
         self.unused = ABOVE + 1  # the first number that no flow goes by; nothing comes by it, and by those behind it
         carried: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
         self.stages: list[StageKernels] = []
