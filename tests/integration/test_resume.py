@@ -168,13 +168,19 @@ def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_p
     assert "trainer.epochs=1" not in summary["overrides"]
 
 
+def begun(folder: Path, story: Path, *overrides: str) -> subprocess.Popen[str]:
+    """A run `first` in a process of its own, which has saved a checkpoint and goes on until it is ended."""
+    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer.epochs=100000", *overrides]
+    line = [sys.executable, str(ROOT / "train.py"), *common, "hydra.run.dir=first"]
+    running = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not (folder / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
+        time.sleep(0.05)
+    return running
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_where_the_run_stands(tmp_path: Path, story: Path, number: signal.Signals) -> None:
-    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "dropout=zaremba"]
-    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
-    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while not (tmp_path / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
-        time.sleep(0.05)
+    running = begun(tmp_path, story, "dropout=zaremba")
     running.send_signal(number)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 128 + number
@@ -323,12 +329,7 @@ def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: st
 
 
 def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> None:
-    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer=ddp", "trainer.accelerator=cpu"]
-    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
-    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
-    while not last.exists() and running.poll() is None:
-        time.sleep(0.05)
+    running = begun(tmp_path, story, "trainer=ddp", "trainer.accelerator=cpu")
     assert workers_of(tmp_path)
     running.send_signal(signal.SIGTERM)
     _, said = running.communicate(timeout=60)
@@ -338,16 +339,13 @@ def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> N
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert (summary["state"], summary["error"]) == ("stopped", "stopped by SIGTERM")
     step = int(said.split("stopped at step ")[1].split(";")[0])
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == step
     assert not workers_of(tmp_path)
 
 
 def test_no_process_outlives_the_run_that_started_it(tmp_path: Path, story: Path) -> None:
-    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer=ddp", "trainer.accelerator=cpu"]
-    line = [sys.executable, str(ROOT / "train.py"), *common, "trainer.epochs=100000", "hydra.run.dir=first"]
-    running = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not (tmp_path / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:
-        time.sleep(0.05)
+    running = begun(tmp_path, story, "trainer=ddp", "trainer.accelerator=cpu")
     assert workers_of(tmp_path)
     running.kill()
     running.wait()

@@ -2,17 +2,16 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
 from tests.nn.test_cells import KINDS, NATIVE, H, I, T, stirred
 from tests.nn.test_linear import KINDS as SCANNED
+from tests.nn.test_replay import learned
 from torch import Tensor
 
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Lstm
-from throughtime.nn.cells.base import Cell
 from throughtime.nn.engines import replay
 
 pytestmark = [
@@ -26,14 +25,6 @@ B = 5
 def all_recorded() -> Iterator[None]:
     yield
     assert not replay.Tapes.refused
-
-
-def learned(cell: Cell, engine: str, inputs: Tensor, **options: Any) -> list[Tensor]:
-    """Outputs, final states, and every gradient of a run."""
-    inputs = inputs.clone().requires_grad_()
-    outputs, final = recurrence.run(cell, inputs, engine=engine, **options)
-    loss = (outputs * outputs.detach().cos()).sum() + sum(part.sin().sum() for part in final.values())
-    return [outputs, *(final[name] for name in cell.states), *torch.autograd.grad(loss, [inputs, *cell.parameters()])]
 
 
 def batch(masked: bool, device: str) -> tuple[Tensor, dict[str, Tensor]]:

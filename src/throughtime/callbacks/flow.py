@@ -1,12 +1,12 @@
 """Shows at each validation how far back the gradient reaches."""
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.trainer.states import TrainerFn
 
 from throughtime import config
@@ -33,9 +33,8 @@ class GradientFlow(lightning.Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if not (self._choice.rows and trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING):
             return
-        with torch.inference_mode(False), torch.enable_grad():
-            batch = move_data_to_device(self._batch, pl_module.device)
-            self.flows = gradient_flow(pl_module.model, batch, self._choice.rows, self._choice.steps)
+        with torch.enable_grad():
+            self.flows = gradient_flow(pl_module.model, self._batch, self._choice.rows, self._choice.steps)
         self._batch = None
         self._record(trainer, self.flows)
 
@@ -43,12 +42,12 @@ class GradientFlow(lightning.Callback):
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         with self._file.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({**at, **flow._asdict()}) + "\n" for flow in flows)
+        reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(flows).items()}
         for logger in trainer.loggers:
-            reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(flows).items()}
             logger.log_metrics(reached, step=trainer.global_step)
-        longest = max(len(flow.norms) for flow in flows)
-        padded = {f"{flow.layer} {flow.state}": [*flow.norms, *[None] * (longest - len(flow.norms))] for flow in flows}
+        names, curves = [f"{flow.layer} {flow.state}" for flow in flows], (flow.norms for flow in flows)
         rows = [
-            {"steps back": back, **{name: norms[back] for name, norms in padded.items()}} for back in range(longest)
+            {"steps back": back, **dict(zip(names, norms, strict=True))}
+            for back, norms in enumerate(zip_longest(*curves))
         ]
         self._tracker.table("gradient_flow", rows, trainer.global_step)

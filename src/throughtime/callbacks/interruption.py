@@ -40,14 +40,13 @@ class Interruption(lightning.Callback):
             self._end(f"stopped at step {trainer.global_step}", "goes on from there")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._saved = self._stopping(trainer) and not _more_belongs_to_it(trainer)
-        if self._saved:
-            trainer.save_checkpoint(self._last)
+        self._saved = False
+        if not _more_belongs_to_it(trainer):
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not self._saved and self._stopping(trainer):  # an epoch without a validation at its end
-            trainer.save_checkpoint(self._last)
-            self._saved = True
+        if not self._saved:  # an epoch without a validation at its end
+            self._save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._saved = True  # by Lightning's checkpoint callback, which comes behind this one
@@ -90,6 +89,12 @@ class Interruption(lightning.Callback):
         self._caught = number
         self._restore()
         self._end("stopped in the test", "tests again")
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        """Before the run stops, if it is to."""
+        if self._stopping(trainer):
+            trainer.save_checkpoint(self._last)
+            self._saved = True
 
     def _stopping(self, trainer: lightning.Trainer) -> bool:
         """Whether this process, or one beside it, has heard a signal."""

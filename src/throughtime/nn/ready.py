@@ -3,7 +3,7 @@ asked, the first layer's input product of every word kept, what the readout make
 stepped without an engine around it. States, sums over the source and logits stay in float32."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -30,12 +30,7 @@ def ready(model: Model, precision: Precision) -> Model:
     for part in list(found.modules()):
         if isinstance(part, Decoder):
             _read_out_the_source(part, precision)
-    for parent in list(found.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, ReadyLinear(child.weight, child.bias, precision))
-            elif isinstance(child, Layer) and steps_alone(child):
-                setattr(parent, name, ReadyLayer(child, precision))
+    exchange(found, lambda part: _made_ready(part, precision))
     for part in found.modules():
         if isinstance(part, LanguageModel | Decoder):
             _keep_products(part)
@@ -51,6 +46,19 @@ def evaluating(model: Model) -> Model:
         if isinstance(part, Layer):
             part.engine = "uncompiled"
     return found
+
+
+def exchange(model: nn.Module, other: Callable[[nn.Module], nn.Module]) -> None:
+    """Puts in the place of each part of a model what `other` makes of it."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            setattr(parent, name, other(child))
+
+
+def _made_ready(part: nn.Module, precision: Precision) -> nn.Module:
+    if isinstance(part, nn.Linear):
+        return ReadyLinear(part.weight, part.bias, precision)
+    return ReadyLayer(part, precision) if isinstance(part, Layer) and steps_alone(part) else part
 
 
 def _keep_products(part: LanguageModel | Decoder) -> None:

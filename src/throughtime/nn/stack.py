@@ -63,6 +63,7 @@ class Layer(nn.Module):
         lengths: Tensor | None,
         resets: Tensor | None,
         noise: Noise | None,
+        /,
     ) -> tuple[Tensor, CellState]:
         """One direction, the second of them backward."""
         cell = cast(Cell, self.cells[direction])

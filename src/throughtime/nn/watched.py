@@ -6,10 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell
-from throughtime.nn.cells.base import CellState, Noise
-from throughtime.nn.ready import evaluating
+from throughtime.nn.cells.base import CellState
+from throughtime.nn.ready import evaluating, exchange
 from throughtime.nn.stack import Layer
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -18,10 +16,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def watched(model: Model) -> Model:
     """A copy of a model, with its weights and undisturbed, whose layers go step by step and keep all states."""
     found = evaluating(model)
-    for parent in list(found.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, Layer):
-                setattr(parent, name, WatchedLayer(child))
+    exchange(found, lambda part: WatchedLayer(part) if isinstance(part, Layer) else part)
     return found
 
 
@@ -37,24 +32,14 @@ class WatchedLayer(Layer):
     order in which it goes through them."""
 
     def __init__(self, layer: Layer):
-        super().__init__(list(layer.cells), layer.merge, layer.engine)  # type: ignore[arg-type]
+        super().__init__(list(layer.cells), layer.merge, "loop")  # type: ignore[arg-type]
         self.seen: list[list[CellState]] = [[] for _ in self.cells]
 
-    def run(
-        self,
-        direction: int,
-        inputs: Tensor,
-        start: CellState | None,
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        noise: Noise | None,
-    ) -> tuple[Tensor, CellState]:
-        cell, outputs = self.cells[direction], []
-        assert isinstance(cell, Cell)
-        state = {**cell.initial_state(len(inputs)), **(start or {})}
+    def run(self, direction: int, inputs: Tensor, start: CellState | None, /, *_: object) -> tuple[Tensor, CellState]:
+        outputs: list[Tensor] = []
         for part in (inputs.flip(1) if direction else inputs).split(1, dim=1):
-            output, state = recurrence.run(cell, part, state, engine="loop")
+            output, start = super().run(direction, part, start, None, None, None)
             outputs.append(output)
-            self.seen[direction].append(state)
+            self.seen[direction].append(start)
         whole = torch.cat(outputs, dim=1)
-        return whole.flip(1) if direction else whole, state
+        return whole.flip(1) if direction else whole, self.seen[direction][-1]

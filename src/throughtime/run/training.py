@@ -18,7 +18,7 @@ from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
-from throughtime.data.prepare import Prepared, prepare
+from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
 from throughtime.run import launch, report
 from throughtime.run.record import Record
@@ -82,7 +82,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
-        _refuse_other_model(settings, prepared, task, start)
+        _refuse_other_model(settings, task, start)
     tracker = _tracker(settings, record.folder)
     finished = False
     try:
@@ -147,10 +147,10 @@ def _callback(trainer: Any, kind: type[Callback]) -> Callback:
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
 
 
-def _refuse_other_model(settings: config.TrainConfig, prepared: Prepared, task: Task, start: Path) -> None:
+def _refuse_other_model(settings: config.TrainConfig, task: Task, start: Path) -> None:
     """A resumed run goes on with the model and vocabulary, the kind of optimiser and of schedule that it began with."""
     content = checkpoint.read(start, "resume")
-    ours, now = content["throughtime"], checkpoint.about(settings, prepared.tokenizers, prepared.facts)
+    ours, now = content["throughtime"], task.about
     for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim", "schedule"):
         for key, value in sorted(now["config"][group].items(), key=lambda item: item[0] != "name"):
             before = ours["config"][group].get(key)

@@ -46,9 +46,8 @@ def reach(flows: list[Flow]) -> dict[str, int]:
 def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Iterator[TextChunk | PairBatch]:
     """The rows of a text together, those of pairs one by one."""
     if isinstance(batch, TextChunk):
-        end = min(steps + 1, batch.tokens.shape[1])
-        scored = batch.targets.shape[1] - batch.tokens.shape[1] + end
-        yield batch._replace(tokens=batch.tokens[:rows, :end], targets=batch.targets[:rows, :scored], resets=None)
+        part = batch.part(0, steps + 1)
+        yield part._replace(tokens=part.tokens[:rows], targets=part.targets[:rows])
         return
     for row in range(min(rows, len(batch.tokens))):
         one = PairBatch(*(column[row : row + 1] for column in batch))

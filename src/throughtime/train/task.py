@@ -42,7 +42,7 @@ class Task(lightning.LightningModule):
 
     def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
         super().__init__()
-        self.model, self._settings, self._about = model, settings, about
+        self.model, self._settings, self.about = model, settings, about
         self.train_loss, self.val_loss, self.test_loss = TokenMean(), TokenMean(), TokenMean()
         self.train_loss.persistent(True)
         self._tokens: Tensor | int = 0
@@ -137,7 +137,7 @@ class Task(lightning.LightningModule):
         }
         if torch.cuda.is_available():
             here["cuda_random"] = torch.cuda.get_rng_state()
-        checkpoint["throughtime"] = {**self._about, "ranks": from_all_ranks(move_data_to_device(here, "cpu"))}
+        checkpoint["throughtime"] = {**self.about, "ranks": from_all_ranks(move_data_to_device(here, "cpu"))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.state.fn != TrainerFn.FITTING:

@@ -72,7 +72,8 @@ class References:
 
     def _rows(self, texts: list[str]) -> Iterator[str]:
         resamples = min(self.bootstrap, max(2, MOST_NUMBERS // (NUMBERS_A_LINE * len(texts))))
-        for name, metric in ((name, made()) for name, made in METRICS.items()):
+        for name, made in METRICS.items():
+            metric = made()
             if resamples < 2:
                 found, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
             else:
