@@ -24,7 +24,7 @@ TINY = [
     "decoding.examples=2",
     "decoding.prompt_length=4",
     "log_every=2",
-    "flow.rows=1",
+    "flow.rows=0",
     "flow.steps=8",
 ]
 FEW_NUMBERS = ["data.largest=500", "data.train=60", "data.validation=8", "data.test=8"]

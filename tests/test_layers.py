@@ -64,6 +64,7 @@ LAYERS = [
         "train.evaluation",
     ],
     ["train.output_loss", "train.flow"],
+    ["train.flow_picture"],
     ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint"],
     [

@@ -45,13 +45,14 @@ def check_record(folder: Path) -> dict:
     assert (folder / "metrics.csv").read_text().startswith("epoch") or "step" in (folder / "metrics.csv").read_text()
     assert yaml.safe_load((folder / "config.yaml").read_text())["run"]["name"]
     assert list((folder / "samples").glob("epoch=*.jsonl"))
+    assert (folder / "gradient_flow.png").exists()
     return summary
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice not in ELSEWHERE | OF_TEXT])
 def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
     numbers = ["data=number_words", *FEW_NUMBERS, *NEEDS.get(choice, [])]
-    folder = train(choice, *numbers)
+    folder = train(choice, *numbers, "flow.rows=1")
     summary = check_record(folder)
     scores = yaml.safe_load((folder / "config.yaml").read_text())["metrics"]["scores"]
     assert {f"{split}/{score}" for split in ("val", "test") for score in scores} <= set(summary)
@@ -63,6 +64,7 @@ def test_choice_with_pairs(choice: str, train: Callable[..., Path]) -> None:
 def test_a_prefix_model_trains_and_decodes(train: Callable[..., Path]) -> None:
     folder = train(
         "model=prefix_lm",
+        "flow.rows=1",
         "tokenizer=word",
         "tokenizer.joint=true",
         "data=stories",
@@ -88,7 +90,7 @@ TEXT_CHOICES = [choice for choice in CHOICES if choice.split("=")[0] in TEXT_GRO
 @pytest.mark.parametrize("choice", TEXT_CHOICES)
 def test_choice_with_text(choice: str, train: Callable[..., Path], story: Path) -> None:
     short = SHORT.get(choice, "seed=2" if choice.startswith("tbptt") else "tbptt.chunk=16")
-    folder = train("data=text", f"data.path={story}", choice, short)
+    folder = train("data=text", f"data.path={story}", choice, short, "flow.rows=1")
     summary = check_record(folder)
     assert {"val/perplexity", "val/bits_per_token", "val/bits_per_character"} <= set(summary)
     (result,) = decode(folder, "the cat")

@@ -50,7 +50,7 @@ def test_every_engine_runs_it(cell: Path) -> None:
 
 def test_it_is_swept_probed_and_decoded(program: Callable, cell: Path) -> None:
     own = ["cell=own", f"cell.path={cell.name}:Minimal", "model.depth=1,2", "hydra.sweep.dir=sweep"]
-    done = program("train.py", "-m", *TINY, *FEW_NUMBERS, *own)
+    done = program("train.py", "-m", *TINY, "flow.rows=1", *FEW_NUMBERS, *own)
     assert done.returncode == 0, done.stderr
     assert f"allow_code={cell.name}" in done.stdout
     jobs = json.loads((cell.parent / "sweep" / "sweep.json").read_text())["jobs"]
@@ -61,6 +61,7 @@ def test_it_is_swept_probed_and_decoded(program: Callable, cell: Path) -> None:
     lines = (cell.parent / "sweep" / "1" / "gradient_flow.jsonl").read_text().splitlines()
     flows = {(line["layer"], line["state"]): line["norms"] for line in map(json.loads, lines)}
     assert len(flows) == 2 * 2 + 2 and all(norms[-1] > 0 for norms in flows.values())
+    assert (cell.parent / "sweep" / "gradient_flow.png").exists()
     (result,) = decode(cell.parent / "sweep" / "0", f"allow_code={cell}")
     assert result["source"] == "forty-two"
 

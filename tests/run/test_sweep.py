@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from throughtime.run import sweep
+from throughtime.train.flow import Flow, append
 
 
 def leave(folder: Path, job: int, monitor: str, objective: float, state: str = "done") -> None:
@@ -45,6 +46,19 @@ def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> Non
         sweep.Ranking().on_job_end(settings, None)
         assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == job + 1
     assert (tmp_path / "sweep.csv").read_text().splitlines()[1].startswith("1,1,done,1,2.0,loss")
+
+
+def test_the_best_jobs_gradients_are_drawn_by_what_sets_them_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[Flow]] = {}
+    monkeypatch.setattr("throughtime.train.flow_picture.draw", lambda path, flows: drawn.update(flows))
+    for job in range(14):
+        leave(tmp_path, job, "loss", float(job), state="failed" if job == 1 else "done")
+        if job != 2:  # flow.rows=0
+            append(tmp_path / str(job) / "gradient_flow.jsonl", {"epoch": 0, "step": 5}, [Flow("a", "h", [float(job)])])
+    sweep.draw(tmp_path, sweep.ranked(tmp_path))
+    assert drawn == {f"seed={job}": [Flow("a", "h", [float(job)])] for job in (0, *range(3, 12))}
 
 
 def test_a_single_run_is_no_sweep(tmp_path: Path) -> None:

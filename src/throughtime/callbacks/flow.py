@@ -1,6 +1,5 @@
 """Shows at each validation how far back the gradient reaches."""
 
-import json
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,22 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
-from throughtime.train.flow import Flow, gradient_flow, reach
+from throughtime.train.flow import Flow, append, gradient_flow, reach
+from throughtime.train.flow_picture import draw
+
+SHOWN = 6  # validations in the picture
 
 
 class GradientFlow(lightning.Callback):
     """Follows the gradient back through rows in the middle of the validation data, which of pairs are of the median length,
     with the optimiser's own weights, not their mean (`train/flow.py`): a line for each layer and state in
-    `gradient_flow.jsonl`, the table `gradient_flow`, and `gradients/reach/<layer>` in steps."""
+    `gradient_flow.jsonl`, the table `gradient_flow`, `gradients/reach/<layer>` in steps, and a picture of how all that came
+    about, `gradient_flow.png`."""
 
     def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
-        self._choice, self._tracker, self._file = choice, tracker, folder / "gradient_flow.jsonl"
+        self._choice, self._tracker, self._folder = choice, tracker, folder
         self._batch: Any = None
+        self._earlier: dict[int, list[Flow]] = {}  # by step
         self.flows: list[Flow] = []  # of the last validation
 
     def on_validation_batch_start(
@@ -36,18 +40,26 @@ class GradientFlow(lightning.Callback):
         with torch.enable_grad():
             self.flows = gradient_flow(pl_module.model, self._batch, self._choice.rows, self._choice.steps)
         self._batch = None
-        self._record(trainer, self.flows)
+        self._earlier[trainer.global_step] = self.flows
+        self._record(trainer)
+        self._draw(trainer.global_step)
 
-    def _record(self, trainer: lightning.Trainer, flows: list[Flow]) -> None:
+    def _record(self, trainer: lightning.Trainer) -> None:
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        with self._file.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**at, **flow._asdict()}) + "\n" for flow in flows)
-        reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(flows).items()}
+        append(self._folder / "gradient_flow.jsonl", at, self.flows)
+        reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(self.flows).items()}
         for logger in trainer.loggers:
             logger.log_metrics(reached, step=trainer.global_step)
-        names, curves = [f"{flow.layer} {flow.state}" for flow in flows], (flow.norms for flow in flows)
+        names, curves = [f"{flow.layer} {flow.state}" for flow in self.flows], (flow.norms for flow in self.flows)
         rows = [
             {"steps back": back, **dict(zip(names, norms, strict=True))}
             for back, norms in enumerate(zip_longest(*curves))
         ]
         self._tracker.table("gradient_flow", rows, trainer.global_step)
+
+    def _draw(self, step: int) -> None:
+        """The last validation and some of those before, evenly spread."""
+        steps, picture = list(self._earlier), self._folder / "gradient_flow.png"
+        shown = sorted({steps[-1 - place * len(steps) // SHOWN] for place in range(SHOWN)})
+        draw(picture, {f"step {at:,}": self._earlier[at] for at in shown})
+        self._tracker.picture("gradient_flow_over_time", picture, step)

@@ -19,6 +19,9 @@ class Tracker:
     def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
         """Shows rows with equal keys."""
 
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """Shows an image file of the run folder."""
+
     def finish(self, failed: bool) -> None:
         """Ends the run, as failed or as done."""
 
@@ -71,6 +74,11 @@ class WandbTracker(Tracker):
         columns = list(rows[0])
         shown = wandb.Table([*columns], [[row[column] for column in columns] for row in rows])
         self._run.log({name: shown, "trainer/global_step": step})
+
+    def picture(self, name: str, path: Path, step: int) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path)), "trainer/global_step": step})
 
     def finish(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))

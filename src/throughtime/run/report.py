@@ -49,6 +49,8 @@ def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str
     checkpoint = _short(Path(facts["checkpoints"]["best"]))
     _console.print(f"checkpoint  {checkpoint}")
     _console.print(f"samples     {_short(record.folder / 'samples')}")
+    if flows:
+        _console.print(f"gradients   {_short(record.folder / 'gradient_flow.png')}")
     _console.print(f"record      {_short(record.folder / 'summary.json')}")
     _console.print(f"decode      {decode_line(settings.cell, checkpoint, samples)}")
 

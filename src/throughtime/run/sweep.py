@@ -1,9 +1,9 @@
-"""The jobs of a sweep ranked: in `sweep.csv` and `sweep.json` behind each of them, in a table at the end."""
+"""The jobs of a sweep ranked: in `sweep.csv` and `sweep.json` behind each of them, in a table and a picture at the end."""
 
 import csv
 import json
 import sys
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from throughtime.config import sentence
 from throughtime.run.record import read_summary
 from throughtime.whole import whole_file
 
+DRAWN = 10  # of the best jobs, in the picture of where their gradients die
 LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
@@ -33,6 +34,7 @@ class Ranking(Callback):
         jobs = ranked(folder)
         try:
             write(folder, jobs)
+            draw(folder, jobs)
         except OSError as error:  # Hydra would make a warning of it
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(2)
@@ -84,19 +86,38 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
     return {**head, **choices, **{name: job.get(name) for name in facts}, **metrics}
 
 
+def varied(jobs: list[dict[str, Any]]) -> dict[int, str]:
+    """By job, the overrides that not all of them share."""
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    return {job["job"]: " ".join(override for override in job["overrides"] if override not in shared) for job in jobs}
+
+
+def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    """Where the gradients of the best jobs die, at their last validation, in `gradient_flow.png`."""
+    from throughtime.train import flow, flow_picture
+
+    files = {job["job"]: folder / str(job["job"]) / "gradient_flow.jsonl" for job in jobs if job["rank"]}
+    found = {job: flow.read_last(file) for job, file in files.items() if file.exists()}
+    if found:
+        labels = varied(jobs)
+        best = islice(found.items(), DRAWN)
+        flow_picture.draw(folder / "gradient_flow.png", {labels[job] or f"job {job}": flows for job, flows in best})
+
+
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """The ranking on the terminal; overrides that all jobs share are left out."""
-    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
     console = Console(highlight=False)
     monitors = list(dict.fromkeys(job["monitor"] for job in jobs if job["rank"]))
     table = Table(title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}")
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
         table.add_column(column)
+    labels = varied(jobs)
     for job in jobs:
         metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
         result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
-        varied = " ".join(override for override in job["overrides"] if override not in shared or len(jobs) == 1)
-        cells = (job["rank"] or "-", job["job"], varied, result)
+        cells = (job["rank"] or "-", job["job"], labels[job["job"]], result)
         table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))
     console.print(table)
-    console.print(f"ranking  {folder / 'sweep.csv'}", soft_wrap=True)
+    console.print(f"ranking    {folder / 'sweep.csv'}", soft_wrap=True)
+    if (folder / "gradient_flow.png").exists():
+        console.print(f"gradients  {folder / 'gradient_flow.png'}", soft_wrap=True)

@@ -167,6 +167,7 @@ def _quiet() -> None:
     """Leaves out Lightning's notes that tell a user of this project nothing."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for note in (
         "does not have many workers",
         "LeafSpec",

@@ -1,7 +1,9 @@
 """Where the gradient dies: how much the states of earlier steps have to do with the loss of the last one."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +43,18 @@ def reach(flows: list[Flow]) -> dict[str, int]:
         far = max((back for back, norm in enumerate(flow.norms) if norm > FAINT * largest), default=0)
         found[flow.layer] = max(found.get(flow.layer, 0), far)
     return found
+
+
+def append(file: Path, at: dict[str, int], flows: list[Flow]) -> None:
+    """Writes a line of JSON for each flow: `at`, the epoch and the step, then its own fields."""
+    with file.open("a", encoding="utf-8") as lines:
+        lines.writelines(json.dumps({**at, **flow._asdict()}) + "\n" for flow in flows)
+
+
+def read_last(file: Path) -> list[Flow]:
+    """The flows of the last step that a file has any of."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [Flow(line["layer"], line["state"], line["norms"]) for line in lines if line["step"] == lines[-1]["step"]]
 
 
 def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Iterator[TextChunk | PairBatch]:
