@@ -33,19 +33,22 @@ def best_extensions(steps: Tensor, totals: Tensor, count: int, handicap: Tensor 
     hypotheses so far; `handicap`: (sentences, vocabulary), added to the tokens' for the choice alone.
     """
     values = steps if handicap is None else steps + handicap[:, None]
-    places = _places_of_largest(values, totals[..., None], min(count, values[0].numel()))
-    parents = places // steps.shape[2]
-    return Extensions(parents, places % steps.shape[2], totals.gather(1, parents) + steps.flatten(1).gather(1, places))
+    parents, tokens = _largest(values, totals[..., None], min(count, values[0].numel()))
+    filler, tokens = tokens >= steps.shape[2], tokens.clamp(max=steps.shape[2] - 1)
+    probable = totals.gather(1, parents) + steps.flatten(1).gather(1, parents * steps.shape[2] + tokens)
+    return Extensions(parents, tokens, probable.masked_fill(filler, -torch.inf))
 
 
-def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
-    """The places of the largest of values + offsets, (sentences, width, vocabulary) + (sentences, width, 1), flat.
+def _largest(values: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the largest of values + offsets, (sentences, width, vocabulary) + (sentences, width, 1); where too
+    few are above -inf, columns beyond the last may be among them.
 
     The `count` largest lie in the `count` blocks with the largest maxima, so that nothing else is sorted.
     """
     vocabulary = values.shape[2]
     if values.shape[1] * vocabulary <= 2 * count * BLOCK:
-        return (values + offsets).flatten(1).topk(count).indices
+        places = (values + offsets).flatten(1).topk(count).indices
+        return places // vocabulary, places % vocabulary
     whole = pad(values, (0, -vocabulary % BLOCK), value=-torch.inf) if vocabulary % BLOCK else values
     blocks = whole.unflatten(2, (-1, BLOCK))
     in_row = blocks.shape[2]
@@ -53,7 +56,7 @@ def _places_of_largest(values: Tensor, offsets: Tensor, count: int) -> Tensor:
     inside = blocks.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, BLOCK))
     found = (inside + offsets[..., 0].gather(1, chosen // in_row)[..., None]).flatten(1).topk(count).indices
     block = chosen.gather(1, found // BLOCK)
-    return block // in_row * vocabulary + block % in_row * BLOCK + found % BLOCK
+    return block // in_row, block % in_row * BLOCK + found % BLOCK
 
 
 def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
