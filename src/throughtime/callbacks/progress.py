@@ -15,7 +15,7 @@ class Progress(lightning.Callback):
     """The line after each validation, and the measures that the run's record needs.
 
     `history`: the metrics at each validation, with `epoch` and `step`, `earlier` of them from before the run was resumed;
-    `seconds`: time spent in training steps.
+    `seconds`: time spent in training steps, of a resumed run in its own.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,8 @@ class Progress(lightning.Callback):
         self.earlier = 0
         self.seconds = 0.0
         self._started: float | None = None
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._tokens = 0  # seen before the run was resumed
+        self._console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -31,6 +32,13 @@ class Progress(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = list(state_dict["history"])
         self.earlier = len(self.history)
+
+    def speed(self, tokens_seen: int) -> float | None:
+        """Target tokens a second of this run's training steps, if it has made any."""
+        return (tokens_seen - self._tokens) / self.seconds if self.seconds else None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._tokens = pl_module.tokens_seen
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         if self._started is None:
@@ -52,7 +60,8 @@ class Progress(lightning.Callback):
             loss = trainer.callback_metrics.get("train/loss")
             shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
             shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]
-            rate = f"{pl_module.tokens_seen / self.seconds:,.0f} tokens/s" if self.seconds else ""
+            speed = self.speed(pl_module.tokens_seen)
+            rate = "" if speed is None else f"{speed:,.0f} tokens/s"
             self._console.print(
                 f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}"
             )

@@ -90,7 +90,9 @@ class PairLoader(Position):
         self._ordered = np.lexsort(self._keys)
         self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
         self.batches = batches = (len(self._cuts) + 1) * bool(len(kept))  # of all ranks
-        super().__init__(len(range(rank, max(batches, world), world)) if seed is None else batches // world)
+        count = len(range(rank, max(batches, world), world)) if seed is None else batches // world
+        settings = {"batch.tokens": budget, "batch.longest": longest, "trainer.devices": world, "seed": seed}
+        super().__init__(count, settings)
 
     def __iter__(self) -> Iterator[PairBatch]:
         self.begin()

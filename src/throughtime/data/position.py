@@ -1,13 +1,15 @@
 """How far a training is in its passes over the data, saved with a checkpoint and taken up again."""
 
+from typing import Any
+
 from throughtime import config
 
 
 class Position:
-    """The `epoch`, and how many of its `count` batches are `done`."""
+    """The `epoch`, and how many of its `count` batches are `done`; `settings`: by name, those that cut it."""
 
-    def __init__(self, count: int):
-        self.count, self.epoch, self.done = count, 0, 0
+    def __init__(self, count: int, settings: dict[str, Any]):
+        self.count, self.epoch, self.done, self._settings = count, 0, 0, settings
 
     def __len__(self) -> int:
         return self.count
@@ -17,21 +19,21 @@ class Position:
         if self.done == self.count:
             self.epoch, self.done = self.epoch + 1, 0
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """The position as plain data."""
-        return {"epoch": self.epoch, "position": self.done, "count": self.count}
+        return {"epoch": self.epoch, "position": self.done, "count": self.count, "settings": self._settings}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on behind the batches that are done; a whole epoch may have been cut into other batches.
 
         Raises:
-            Mistake: an epoch that is under way had another number of batches.
+            Mistake: an epoch that is under way was cut by other settings.
         """
-        count = state.get("count", self.count)
-        whole = state["position"] == count
-        if count != self.count and not whole:
-            raise config.Mistake(
-                f"resume goes on within an epoch of {count} batches, of which {state['position']} are done: allowed are"
-                f" batch, tbptt and trainer.devices as they were, and these make {self.count}."
-            )
+        whole = state["position"] == state["count"]
+        now = self._settings
+        before = now if whole else state.get("settings", now)
+        for name in [*now, *before]:
+            if now.get(name) != before.get(name):
+                allowed = f"{before.get(name)} until the epoch ends that resume= goes on within"
+                raise config.wrong(name, now.get(name), allowed)
         self.epoch, self.done = state["epoch"], self.count if whole else state["position"]

@@ -95,7 +95,10 @@ class ChunkLoader(Position):
         self._documents = np.union1d([0], [] if documents is None else documents)
         self._height = -(-len(text) // (columns * world))
         self._starts = np.arange(rank * columns, (rank + 1) * columns) * self._height
-        super().__init__(len(cuts(tbptt, self._height, seed, 0).ends))
+        settings = {f"tbptt.{name}": value for name, value in config.plain(tbptt).items()}
+        settings |= {"batch.columns": columns, "batch.offset": offset, "trainer.devices": world, "seed": seed}
+        settings["batch.documents"] = "carry" if documents is None else "reset"
+        super().__init__(len(cuts(tbptt, self._height, seed, 0).ends), settings)
 
     def __iter__(self) -> Iterator[TextChunk]:
         self.begin()

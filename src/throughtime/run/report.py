@@ -15,7 +15,7 @@ from throughtime.run.record import Record
 from throughtime.train.flow import Flow
 from throughtime.train.task import Task
 
-_console = Console(highlight=False, soft_wrap=True)
+_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, trainer: Any, start: Path | None) -> None:

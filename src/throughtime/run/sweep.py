@@ -106,7 +106,7 @@ def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
 
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """The ranking on the terminal; overrides that all jobs share are left out."""
-    console = Console(highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     monitors = list(dict.fromkeys(job["monitor"] for job in jobs if job["rank"]))
     table = Table(title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}")
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):

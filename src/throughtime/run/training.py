@@ -114,6 +114,7 @@ def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:
 def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings: config.TrainConfig) -> dict[str, Any]:
     """Tests the best checkpoint and gathers the record's facts."""
     progress.pause()
+    speed = progress.speed(task.tokens_seen)
     fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
     best, *_, last = trainer.checkpoint_callbacks
     if len(progress.history) == progress.earlier:  # a resumed run had nothing left to do
@@ -134,7 +135,7 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
         "objective": top[metric],
         "best_epoch": int(top["epoch"]),
         **fitted,
-        "tokens_per_second": round(task.tokens_seen / progress.seconds, 1) if progress.seconds else None,
+        "tokens_per_second": speed and round(speed, 1),
         "compile_seconds": round(graphs.compile_time(), 1),
         "parameters": task.size,
         "checkpoints": {"best": chosen, "last": str(Path(last.dirpath) / "last.ckpt")},
