@@ -28,6 +28,7 @@ TINY = [
     "flow.steps=8",
 ]
 FEW_NUMBERS = ["data.largest=500", "data.train=60", "data.validation=8", "data.test=8"]
+AWD = ["dropout=awd", "dropout.activation=0", "dropout.temporal=0"]  # as models of pairs have it, too
 STORY = "the cat sat on the mat and the dog sat on the log.\n" * 40
 
 os.environ["WANDB_MODE"] = "offline"

@@ -77,7 +77,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
     Raises:
         Mistake: there is nothing to resume.
     """
-    said = {override.key_or_group: override for override in map(_parsed, _overrides(arguments))}
+    said = {_place(override): override for override in map(_parsed, _overrides(arguments))}
     if "resume" not in said or said["resume"].value() in (None, ""):
         return list(arguments)
     from throughtime.train import checkpoint
@@ -88,8 +88,13 @@ def continued(arguments: Sequence[str]) -> list[str]:
     summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
     begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
     own = ("hydra.", "hydra/", "resume")  # of the run that was
-    before = [text for text in begun if _parsed(text).key_or_group not in said and not text.startswith(own)]
+    before = [text for text in begun if _place(_parsed(text)) not in said and not text.startswith(own)]
     return [*before, *arguments]
+
+
+def _place(override: Any) -> str:
+    """What an override sets: `cell` and `cell@encoder.cell` are two places."""
+    return override.key_or_group + (f"@{override.package}" if override.package else "")
 
 
 def preflight(program: str, arguments: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.conftest import FEW_NUMBERS, ROOT, settings
+from tests.conftest import AWD, FEW_NUMBERS, ROOT, settings
 
 from throughtime import compose, config
 from throughtime.run import decoding
@@ -24,7 +24,11 @@ OF_TEXT = {"evaluation=cache", "evaluation=dynamic", "tbptt=jittered", "tbptt=wi
 # a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py
 ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own"}
 
-NEEDS = {"tokenizer=bpe": ["tokenizer.vocabulary=280"], "context=dot": ["model.merge=sum"]}  # by pairs
+NEEDS = {  # by pairs
+    "tokenizer=bpe": ["tokenizer.vocabulary=280"],
+    "context=dot": ["model.merge=sum"],
+    "dropout=awd": AWD,
+}
 
 
 def decode(folder: Path, text: str, *overrides: str) -> list[dict]:

@@ -86,6 +86,19 @@ def test_unique_pairs_are_in_one_split(tmp_path: Path) -> None:
     assert [len(rows) for rows in corpus.read(settings(*path, "data.unique=true").data).values()] == [12, 4, 4]
 
 
+@pytest.mark.parametrize("given", [[], ["test"], ["validation"], ["test", "validation"]])
+def test_a_share_is_one_of_the_whole_text(tmp_path: Path, given: list[str]) -> None:
+    """Whichever other split has a file of its own."""
+    (tmp_path / "text.txt").write_text("x\n" * 10_000)
+    paths = [f"data.{split}_path={tmp_path}/text.txt" for split in given]
+    shares = ["data.validation_share=0.3", "data.test_share=0.5"]
+    splits = corpus.read(settings("data=text", f"data.path={tmp_path}/text.txt", *shares, *paths).data)
+    expected = {"validation": 3_000, "test": 5_000} | dict.fromkeys(given, 10_000)
+    expected["train"] = 10_000 - sum(expected[split] for split in {"validation", "test"} - set(given))
+    for split, lines in expected.items():
+        assert sum(row["text"].count("x") for row in splits[split]) == pytest.approx(lines, abs=2)
+
+
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(codecs.BOM_UTF8 + b"one two\nthree four\n" * 20)
     splits = corpus.read(settings("data=text", f"data.path={tmp_path}/text.txt").data)

@@ -157,6 +157,14 @@ def test_the_next_epoch_may_have_other_batches(train: Callable[..., Path], story
     assert steps[resumed] == steps[half] + steps[other]
 
 
+def test_what_is_said_anew_of_one_place_leaves_another(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "cell=gru", "cell@encoder.cell=lstm", "search@sampling=sample", "search=greedy")
+    line = compose.continued([f"resume={first}", "cell=gru", "search=beam"])
+    assert {"cell@encoder.cell=lstm", "search@sampling=sample"} <= set(line)
+    assert line[-3:] == [f"resume={first}", "cell=gru", "search=beam"]
+    assert "search=greedy" not in line and line.count("cell=gru") == 1
+
+
 def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_path: Path, story: Path) -> None:
     text = ["data=text", f"data.path={story}", "cell=gru", "tbptt.chunk=16"]
     assert program("train.py", *TINY, *text, "hydra.run.dir=first").returncode == 0

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from tests.conftest import ROOT, settings
+from tests.conftest import AWD, ROOT, settings
 
 from throughtime import build
 from throughtime.nn import encoder
@@ -61,7 +61,7 @@ def test_a_language_model(cell: str, dropout: str) -> None:
 @pytest.mark.parametrize(("context", "form"), CONTEXTS)
 @pytest.mark.parametrize("reader", ["recurrent", "convolutional"])
 def test_a_translator(context: str, form: str, reader: str) -> None:
-    options = ["encoder.reverse_source=true", "model.readout=deep", "dropout=awd", *form.split()]
+    options = ["encoder.reverse_source=true", "model.readout=deep", *AWD, *form.split()]
     model = on_meta(*options, f"context={context}", f"encoder={reader}", "model.learned_state=false")
     assert isinstance(model, EncoderDecoder)
     own = torch.zeros(ROWS, TIME, dtype=torch.bool, device="meta")

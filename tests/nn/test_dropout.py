@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from tests.conftest import settings
+from tests.conftest import AWD, settings
 
 from throughtime import build
 from throughtime.nn import recurrence
@@ -71,6 +71,17 @@ def test_dropped_weights_serve_all_steps_and_the_raw_ones_learn(kind: type[Cell]
     torch.testing.assert_close(outputs, same)
     (inner,) = torch.autograd.grad(same.square().sum(), twin.weight_hidden)
     torch.testing.assert_close(gradient, inner * (dropped != 0) / 0.6)
+
+
+def test_a_window_loses_the_weights_that_were_drawn() -> None:
+    """By every engine the same, which is none of those that are drawn for another run."""
+    cell, inputs = cell_class(settings("cell=qrnn").cell)(3, 20), torch.randn(2, 5, 3)
+    cell.weight_drop = 0.4
+    first, second = cell.draw(2), cell.draw(2)
+    outputs = [recurrence.run(cell, inputs, engine=engine, noise=first)[0] for engine in ("loop", "scan", "fused")]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    torch.testing.assert_close(outputs[2], outputs[0])
+    assert not torch.allclose(recurrence.run(cell, inputs, engine="scan", noise=second)[0], outputs[0])
 
 
 def units(engine: str, cell: NoisyCell, inputs: torch.Tensor) -> torch.Tensor:
@@ -169,11 +180,16 @@ def test_recurrent_dropout_is_of_the_candidate() -> None:
     torch.testing.assert_close(outputs[:, 0], (1 - z.sigmoid()) * mask * n)
 
 
+def of_pairs(choice: str) -> list[str]:
+    """A `dropout=` that models of pairs have too."""
+    return AWD if choice == "awd" else [f"dropout={choice}"]
+
+
 @pytest.mark.parametrize("choice", ["awd", "variational"])
 @pytest.mark.parametrize("form", ["context.query=before", "context.input_feeding=true", "context.query=after"])
 def test_a_target_in_parts_has_one_mask(choice: str, form: str) -> None:
     """The decoder draws once for a sentence, whether it comes as a whole, in chunks or step by step."""
-    small = ["model.hidden=6", "model.embedding=5", f"dropout={choice}", form]
+    small = ["model.hidden=6", "model.embedding=5", *of_pairs(choice), form]
     model = build.model(settings(*small), {"source": 9, "target": 9})
     decoder, tokens = model.decoder, torch.randint(4, 9, (2, 6))
     noise, start = decoder.draw(2), model.start(tokens, torch.tensor([6, 6]))
@@ -213,7 +229,7 @@ NOISY = ["zaremba", "awd", "variational", "zoneout", "recurrent"]
 
 @pytest.mark.parametrize("choice", NOISY)
 def test_the_raw_weights_learn(choice: str) -> None:
-    small = ["model.hidden=6", "model.embedding=6", f"dropout={choice}", "model.depth=2"]
+    small = ["model.hidden=6", "model.embedding=6", *of_pairs(choice), "model.depth=2"]
     for overrides, vocabulary in ((["data=stdlib_docs"], {"text": 9}), ([], {"source": 9, "target": 9})):
         model = build.model(settings(*overrides, *small), vocabulary)
         tokens = torch.arange(9).repeat(4, 3)
@@ -224,7 +240,7 @@ def test_the_raw_weights_learn(choice: str) -> None:
 
 @pytest.mark.parametrize("choice", ["none", *NOISY])
 def test_evaluation_of_a_translator_knows_no_dropout(choice: str) -> None:
-    small = ["model.hidden=6", "model.embedding=6", f"dropout={choice}", "context.input_feeding=true"]
+    small = ["model.hidden=6", "model.embedding=6", *of_pairs(choice), "context.input_feeding=true"]
     model = build.model(settings(*small), {"source": 9, "target": 9})
     tokens = torch.randint(4, 9, (3, 5))
     runs = [model(tokens, torch.tensor([5, 5, 5]), tokens) for _ in range(2)]
@@ -244,7 +260,7 @@ def test_evaluation_knows_no_dropout(choice: str) -> None:
 
 
 def test_penalties_are_the_papers() -> None:
-    choice = settings("dropout=awd", "dropout.activation=2", "dropout.temporal=3").dropout
+    choice = settings("data=stdlib_docs", "dropout=awd", "dropout.activation=2", "dropout.temporal=3").dropout
     outputs, dropped = torch.randn(2, 4, 5), torch.randn(2, 4, 5)
     squares = sum(float(value) ** 2 for value in dropped.flatten()) / 40
     jumps = [float(outputs[row, time + 1, unit] - outputs[row, time, unit]) for row in range(2) for time in range(3)
@@ -255,5 +271,5 @@ def test_penalties_are_the_papers() -> None:
 
 
 def test_which_masks_are_locked() -> None:
-    assert rates(settings("dropout=awd").dropout).module(0.5).locked
+    assert rates(settings(*AWD).dropout).module(0.5).locked
     assert not rates(settings("dropout=zaremba").dropout).module(0.5).locked

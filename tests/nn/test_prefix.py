@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.conftest import settings
+from tests.conftest import AWD, settings
 from torch import Tensor
 
 from throughtime import build
@@ -54,7 +54,7 @@ def test_chunks_cut_the_gradient_and_nothing_else(model: PrefixModel) -> None:
 
 def test_a_text_that_comes_in_parts_is_dropped_by_one_mask() -> None:
     """Of the prefix and of every chunk behind it, in training."""
-    locked = ["dropout=awd", "dropout.words=0.4", "dropout.inputs=0.4", "dropout.outputs=0.4", "dropout.weights=0.4"]
+    locked = [*AWD, "dropout.words=0.4", "dropout.inputs=0.4", "dropout.outputs=0.4", "dropout.weights=0.4"]
     built = build.model(settings(*SMALL, *locked), {"source": 13, "target": 13}).double()
     assert isinstance(built, PrefixModel)
     batch, found = collate(SOURCES, TARGETS, [0, 1, 2]), []

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.conftest import settings
+from tests.conftest import AWD, settings
 from torch import Tensor, nn
 
 from throughtime import build, config
@@ -102,7 +102,7 @@ def test_the_model_stays_as_it_was() -> None:
     "kind", [["data=stdlib_docs"], ["data=stories", "model=prefix_lm", "tokenizer.joint=true"], []]
 )
 def test_a_model_in_training_is_searched_undisturbed(kind: list[str]) -> None:
-    model, prompts = built(*kind, "dropout=awd", "dropout.words=0.3"), [[5, 6, 7], [8, 9]]
+    model, prompts = built(*kind, *AWD, "dropout.words=0.3"), [[5, 6, 7], [8, 9]]
     choice = settings("search=greedy", "search.max_length=6").search
     found = [
         search(choice, stepper_of(model.train(training)), prompts, torch.Generator()) for training in (True, False)

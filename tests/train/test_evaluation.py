@@ -55,7 +55,7 @@ def test_dynamic_steps_are_the_papers_and_are_undone() -> None:
     nn.init.constant_(model.weight, 2.0)
     dynamic, weight = Dynamic(model, config.DynamicEvaluation("dynamic", 0.1, 0.25)), 2.0
     for target in (1.0, -3.0, 0.5):
-        dynamic.learn((model(torch.ones(1, 1)) - target).square().sum())
+        dynamic.learn(3 * (model(torch.ones(1, 1)) - target).square().sum(), torch.tensor(3))
         weight += 0.25 * (2.0 - weight) - 0.1 * 2 * (weight - target)
         assert model.weight.item() == pytest.approx(weight)
     dynamic.restore()

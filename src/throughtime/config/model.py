@@ -308,6 +308,9 @@ class RecurrentDropout:
 Dropout = NoDropout | Zaremba | Awd | Variational | Zoneout | RecurrentDropout
 
 
+WITHOUT_PRODUCT = ("indrnn", "mingru", "minlstm", "sru", "rg_lru", "mlstm")  # cells whose step is pointwise
+
+
 def widths(model: Model) -> list[int]:
     """The hidden units of each layer."""
     return model.hidden if isinstance(model.hidden, list) else [model.hidden] * model.depth
@@ -335,10 +338,17 @@ def engines_of(cell: str) -> list[str]:
     return ["auto", "loop", *(engine for engine, has in runs.items() if has or cell == "own")]
 
 
-def refuse_other_engine(engine: str, cell: Cell) -> None:
-    """An engine that does not run the cell, whose place another would take."""
-    if engine not in engines_of(cell.name):
-        raise wrong("engine", engine, f"{alternatives(engines_of(cell.name))} with cell={cell.name}")
+def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: str) -> None:
+    """An engine that does not run the cell, or not with what else is asked, and whose place another would take."""
+    able = engines_of(cell.name)
+    if engine not in able:
+        raise wrong("engine", engine, f"{alternatives(able)} with cell={cell.name}")
+    if engine in ("native", "scan") and _within_step(dropout):
+        others = alternatives([other for other in able if other not in ("native", "scan")])
+        raise wrong("engine", engine, f"{others} with dropout={dropout.name}, which works within the step")
+    if engine == "native" and documents == "reset":
+        others = alternatives([other for other in able if other != "native"])
+        raise wrong("engine", engine, f"{others} with batch.documents=reset")
 
 
 def refuse_unusable_stack(model: Model, cell: Cell) -> None:
@@ -353,8 +363,21 @@ def refuse_unusable_stack(model: Model, cell: Cell) -> None:
         raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
+def _within_step(dropout: Dropout) -> bool:
+    """Whether the step itself is disturbed."""
+    if isinstance(dropout, Variational):
+        return dropout.state > 0
+    return isinstance(dropout, Zoneout) or (isinstance(dropout, RecurrentDropout) and dropout.candidate > 0)
+
+
 def refuse_contradictory_dropout(dropout: Dropout, cell: Cell) -> None:
     """Dropout of what a cell does not have."""
+    if isinstance(dropout, Variational) and dropout.state and cell.name in (*WITHOUT_PRODUCT, "qrnn"):
+        raise wrong(
+            "dropout.state", dropout.state, f"0 with cell={cell.name}, whose step multiplies no state by weights"
+        )
+    if isinstance(dropout, Awd) and dropout.weights and cell.name in WITHOUT_PRODUCT:
+        raise wrong("dropout.weights", dropout.weights, f"0 with cell={cell.name}, which has no recurrent weights")
     if isinstance(dropout, RecurrentDropout) and cell.name not in ("lstm", "gru"):
         raise wrong("dropout", "recurrent", f"another one with cell={cell.name}; recurrent is for lstm and gru")
     if isinstance(dropout, Zoneout) and isinstance(cell, MatrixCell):

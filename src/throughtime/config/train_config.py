@@ -6,9 +6,9 @@ from typing import Literal
 from throughtime.config.data import Batch, Data, Tokenizer, one_vocabulary, reads_text, refuse_contradictory_data
 from throughtime.config.mistakes import Mistake, alternatives, nearest, wrong
 from throughtime.config.model import (
+    Awd,
     Cell,
     Context,
-    ConvolutionalEncoder,
     Dropout,
     Encoder,
     EncoderDecoderShape,
@@ -156,7 +156,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
         refuse_contradictory_cell(config.cell, hidden)
-    refuse_other_engine(config.engine, config.cell)
+    refuse_other_engine(config.engine, config.cell, config.dropout, config.batch.documents)
     refuse_unusable_stack(model, config.cell)
     refuse_contradictory_dropout(config.dropout, config.cell)
     if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
@@ -188,6 +188,10 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         raise wrong("tbptt", config.tbptt.name, f"off or fixed with model={name}, whose sentences are short")
     if not isinstance(config.evaluation, StaticEvaluation):
         raise wrong("evaluation", config.evaluation.name, f"static with model={name}")
+    if isinstance(config.dropout, Awd) and (config.dropout.activation or config.dropout.temporal):
+        setting = "activation" if config.dropout.activation else "temporal"
+        value = getattr(config.dropout, setting)
+        raise wrong(f"dropout.{setting}", value, f"0 with model={name}, as that penalty is a language model's")
     if name == "prefix_lm" and not one_vocabulary(config.tokenizer):
         raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
 
@@ -196,7 +200,7 @@ def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecod
     width, context = output_width(config.cell, model.hidden), config.context
     for hidden in reading_widths(config):
         refuse_contradictory_cell(reading_cell(config), hidden)
-    refuse_other_engine(config.engine, reading_cell(config))
+    refuse_other_engine(config.engine, reading_cell(config), config.dropout, config.batch.documents)
     refuse_contradictory_dropout(config.dropout, reading_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
     if model.tied and bare and model.embedding != width:
@@ -216,20 +220,6 @@ def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecod
         raise wrong("context.heads", context.heads, f"a divisor of the decoder's width, {width}")
     if model.bridge == "zero" and context.name == "initial_state":
         raise wrong("model.bridge", "zero", "linear or copy with context=initial_state, or the decoder sees no source")
-    if model.bridge == "copy":
-        _refuse_uncopied_state(config, model)
-
-
-def _refuse_uncopied_state(config: "TrainConfig", model: EncoderDecoderShape) -> None:
-    if isinstance(config.encoder, ConvolutionalEncoder):
-        read = memory_width(config)
-    else:
-        read = reading_widths(config)[-1] * (2 if model.bidirectional else 1)
-    if read != model.hidden:
-        raise wrong(
-            "model.bridge", "copy", f"linear, or a decoder as wide as the encoder's directions together ({model.hidden} "
-            f"and {read}), by encoder.hidden",
-        )  # fmt: skip
 
 
 def _refuse_unknown_monitor(config: TrainConfig) -> None:

@@ -20,9 +20,11 @@ def text(data: config.TextFiles) -> dict[str, IterableDataset]:
     shares = {"validation": data.validation_share, "test": data.test_share}
     spans = {split: _whole(f"data.{split}_path", path) for split, path in given.items() if path is not None}
     rest = _whole("data.path", data.path or "")
+    left = 1.0  # of the text
     for split in ("test", "validation"):
         if split not in spans:
-            rest, spans[split] = _cut(rest, 1 - shares[split] / (1 if split == "test" else 1 - shares["test"]))
+            rest, spans[split] = _cut(rest, 1 - shares[split] / left)
+            left -= shares[split]
     spans["train"] = rest
     return {split: IterableDataset.from_generator(read_spans, gen_kwargs={"spans": spans[split]}) for split in SPLITS}
 

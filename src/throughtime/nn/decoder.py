@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from throughtime import config
 from throughtime.nn.attention import Attention, Source
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
@@ -27,6 +28,9 @@ class Bridge(nn.Module):
     `sizes`: of the encoder's state (`encoder.Reader`). A decoder deeper than the encoder takes the encoder's first layer for
     all that lie below; a state tensor that the encoder does not have is made of its output. What the decoder's cell does
     not count among its `bridged` states is left as its initial state has it.
+
+    Raises:
+        Mistake: a state that cannot be copied.
     """
 
     def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
@@ -39,6 +43,8 @@ class Bridge(nn.Module):
             read = sizes[max(0, place + self._below)]
             taken = {name: name if name in read else next(iter(read)) for name in cell.bridged if kind != "zero"}
             linears = {name: Linear(read[origin], cell.sizes[name]) for name, origin in taken.items()}
+            if kind == "copy":
+                _refuse_uncopied({name: (read[origin], cell.sizes[name]) for name, origin in taken.items()})
             self._taken.append(taken)
             self.layers.append(nn.ModuleDict(linears if kind == "linear" else {}))
 
@@ -53,6 +59,14 @@ class Bridge(nn.Module):
         linears = cast(nn.ModuleDict, self.layers[place])
         read = {name: side_by_side(sides, origin) for name, origin in self._taken[place].items()}
         return {name: torch.tanh(linears[name](value)) if linears else value for name, value in read.items()}
+
+
+def _refuse_uncopied(sizes: dict[str, tuple[int, int]]) -> None:
+    """By state how wide it is, in the encoder and in the decoder."""
+    for name, (read, written) in sizes.items():
+        if read != written:
+            allowed = f"linear, or an encoder with {written} for the decoder's {name} and not {read}, by encoder.hidden"
+            raise config.wrong("model.bridge", "copy", allowed)
 
 
 def side_by_side(sides: Sequence[CellState], name: str) -> Tensor:

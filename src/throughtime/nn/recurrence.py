@@ -37,13 +37,16 @@ def run(
         lengths: (batch,), the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
         engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell, or `uncompiled` for the
-            fastest of those that need no compiler; one that cannot run a cell or a batch leaves it to `loop`.
+            fastest of those that need no compiler; one that does not know a cell, or cannot run a batch, leaves it to `loop`.
         resets: (batch, time), steps before which a row begins anew from `cell.initial_state`; backward, too, no state
             comes over the boundary before such a step.
         noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
 
     Returns:
         Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
+
+    Raises:
+        Mistake: `engine=fused`, and the cell's step can't be compiled.
     """
     cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
     noise = noise or cell.draw(len(inputs))
@@ -69,7 +72,7 @@ def _run(
         case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
             return native(cell, inputs, state, lengths, matrices)
         case "scan" if isinstance(cell, LinearCell):
-            return scan(cell, inputs, state, masks(inputs, lengths, resets))
+            return scan(cell, inputs, state, masks(inputs, lengths, resets), matrices)
         case "scan" if isinstance(cell, Mlstm):
             return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
         case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
@@ -79,6 +82,8 @@ def _run(
                 if engine != "auto":
                     raise
                 tell_once(f"{mistake} engine=auto takes that.")
+        case "native" | "scan":
+            tell_once(f"engine={engine} has no {type(cell).__name__} for such a batch, so engine=loop takes its place")
     return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from throughtime import config
 from throughtime.data.batch import IGNORED
+from throughtime.train.ranks import of_all_ranks
 
 
 class Cache(NamedTuple):
@@ -62,15 +63,18 @@ class Dynamic:
         self._model, self._choice = model, choice
         self._trained = [weight.detach().clone() for weight in model.parameters()]
 
-    def learn(self, loss: Tensor) -> None:
-        """One step on the mean loss of a chunk that has been scored."""
+    def learn(self, total: Tensor, targets: Tensor) -> None:
+        """One step on the mean over the targets of a chunk that has been scored, and that of the processes beside this one:
+        the summed loss and the number of targets here."""
         weights = list(self._model.parameters())
-        with torch.autocast(loss.device.type, enabled=False):  # which is for the way forward alone
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with torch.autocast(total.device.type, enabled=False):  # which is for the way forward alone
+            gradients = torch.autograd.grad(total, weights, allow_unused=True)
+        everywhere = of_all_ranks(targets).clamp(min=1)
         with torch.no_grad():
             for weight, gradient, trained in zip(weights, gradients, self._trained, strict=True):
                 if gradient is not None:
-                    weight.add_(self._choice.decay * (trained - weight) - self._choice.lr * gradient)
+                    mean = of_all_ranks(gradient) / everywhere
+                    weight.add_(self._choice.decay * (trained - weight) - self._choice.lr * mean)
 
     def restore(self) -> None:
         """The weights as training left them."""

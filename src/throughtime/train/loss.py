@@ -18,15 +18,6 @@ class Losses(NamedTuple):
     penalty: Tensor | float = 0.0
 
 
-def of_all_ranks(counts: Tensor) -> Tensor:
-    """The sum of counts over all ranks."""
-    if not together():
-        return counts
-    everywhere = counts.clone()
-    dist.all_reduce(everywhere)
-    return everywhere
-
-
 def per_token(total: Tensor, everywhere: Tensor) -> Tensor:
     """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens `everywhere`."""
     return total * (dist.get_world_size() if together() else 1) / everywhere

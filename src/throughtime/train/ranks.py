@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
 
 
 def together() -> bool:
@@ -13,6 +14,15 @@ def together() -> bool:
 def leading() -> bool:
     """Whether this process is alone or the first."""
     return not together() or dist.get_rank() == 0
+
+
+def of_all_ranks(counts: Tensor) -> Tensor:
+    """The sum of counts over all ranks."""
+    if not together():
+        return counts
+    everywhere = counts.clone()
+    dist.all_reduce(everywhere)
+    return everywhere
 
 
 def from_all_ranks(value: Any) -> list[Any]:

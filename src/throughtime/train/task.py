@@ -19,9 +19,9 @@ from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation, optim, teacher
 from throughtime.train.accumulation import Accumulation
-from throughtime.train.loss import Losses, of_all_ranks, per_token
+from throughtime.train.loss import Losses, per_token
 from throughtime.train.output_loss import output_loss
-from throughtime.train.ranks import from_all_ranks
+from throughtime.train.ranks import from_all_ranks, of_all_ranks
 from throughtime.train.through_time import read, read_checkpointed
 
 
@@ -198,7 +198,7 @@ class LanguageModelTask(Task):
                 with torch.enable_grad():
                     found = self._evaluate(batch, "test")
                     assert self._dynamic is not None
-                    self._dynamic.learn(found.total / found.targets)
+                    self._dynamic.learn(found.total, found.targets)
             case _:
                 self._evaluate(batch, "test")
 

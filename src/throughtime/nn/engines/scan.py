@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import CellState, Matrices
 from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.engines.masks import Masks, before_each, restarted, settled
 from throughtime.nn.products import linear
 
 
-def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None) -> tuple[Tensor, CellState]:
+def scan(
+    cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None, matrices: Matrices
+) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, hidden) and the state after the last step."""
     dtype = cell.weight_input.dtype
     state = {name: state[name].to(dtype) for name in cell.states}
@@ -32,7 +34,7 @@ def scan(cell: LinearCell, inputs: Tensor, state: CellState, masks: Masks | None
     seen = inputs = inputs.contiguous()
     if cell.window is not None:
         seen, final[cell.window] = _windows(inputs, state[cell.window], initial[cell.window], masks)
-        weight = torch.cat([weight, cell.matrices()[0][0]], dim=1)
+        weight = torch.cat([weight, matrices[0][0]], dim=1)
     gates = linear(seen, weight, cell.bias_input).to(dtype)
     a, b, *others = cell.coefficients(gates, inputs, *cell.vector_values())
     if masks is not None:
