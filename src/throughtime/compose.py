@@ -2,20 +2,22 @@
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from throughtime import config
@@ -34,6 +36,7 @@ WITH_VALUE = {
     "--config-dir",
     "-cd",
 }
+INFORMED = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}  # what may follow --info
 SCHEMAS: dict[str, type] = {"train": config.TrainConfig, "decode": config.DecodeConfig}
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
 
@@ -41,6 +44,8 @@ COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself 
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Ends the program with a mistake's sentence and exit code 2."""
+    if sys.stdout is None:  # closed by who started the program
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         yield
         sys.stdout.flush()
@@ -50,7 +55,7 @@ def one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         _drop_output()
         sys.exit(130)  # as shells say it of what Ctrl-C ended
-    except (config.Mistake, OSError, HydraException) as error:
+    except (config.Mistake, OSError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {config.sentence(error)}", file=sys.stderr, flush=True)
         _drop_output()
         sys.exit(2)
@@ -109,9 +114,11 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
         return None
     overrides = [_parsed(text) for text in _overrides(arguments)]
-    sweeping = bool({"-m", "--multirun"} & set(arguments))
+    sweeping = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
     for override in overrides:
         _refuse_unknown_choice(override)
+        if override.key_or_group == "hydra.job.chdir" and override.value():
+            raise config.wrong("hydra.job.chdir", True, "false, as paths are those of where the program is started")
         if override.is_sweep_override() and not sweeping:
             raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
         if override.is_discrete_sweep() and not _values(override):
@@ -142,12 +149,19 @@ def ready(program: str, arguments: Sequence[str]) -> list[str]:
 
 def _as_written(text: str, checked: Any) -> str:
     """An override, in quotes what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
-    override = _parsed(text)
-    key, value = override.key_or_group, override.value()
-    if key.startswith("hydra") or type(value) not in (int, float) or _values(override) == [str(value)]:
+    override, (key, _, value) = _parsed(text), text.partition("=")
+    meant = reduce(lambda part, name: getattr(part, name, None), override.key_or_group.split("."), checked)
+    texts = all(isinstance(word, str) for word in (meant if isinstance(meant, list) else [meant]))
+    if not texts or override.is_delete() or set("\"'({\\") & set(value):
         return text
-    (written,) = _values(override)
-    return f'{key}="{written}"' if isinstance(reduce(getattr, key.split("."), checked), str) else text
+    return f"{key}={re.sub(r'[^][,]+', _in_quotes, value)}"
+
+
+def _in_quotes(found: re.Match[str]) -> str:
+    """A word, in quotes where it is a number that would be written in another way."""
+    word = found.group().strip()
+    value = _parsed(f"word={word}").value()
+    return f'"{word}"' if type(value) in (int, float) and str(value) != word else found.group()
 
 
 def _refuse_unwritable(outputs: str) -> None:
@@ -160,7 +174,11 @@ def _refuse_unwritable(outputs: str) -> None:
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The flags of Hydra with their values, and the overrides."""
-    values = {place + 1 for place, argument in enumerate(arguments) if argument in WITH_VALUE}
+    values = {
+        place
+        for place, (flag, after) in enumerate(pairwise(arguments), start=1)
+        if flag in WITH_VALUE or (flag in ("--info", "-i") and after in INFORMED)
+    }
     flags, overrides = list[str](), list[str]()
     for place, text in enumerate(arguments):
         (flags if text.startswith("-") or place in values else overrides).append(text)
@@ -185,10 +203,15 @@ def composed(program: str, overrides: list[str]) -> dict[str, Any]:
     """The settings of `program` (train or decode) under the overrides, unchecked."""
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
-            return settings(program, compose(program, overrides))
+            values = compose(program, overrides, return_hydra_config=True)
+        with open_dict(values):
+            values.hydra.job.num = 0
+            HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks
+            del values["hydra"]
+        return settings(program, values)
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(
-            f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0]}."
+            f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0].rstrip('.')}."
         ) from error
 
 
@@ -232,6 +255,12 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
                 raise config.Mistake(
                     f"{key} is no setting with {chosen}: allowed is a sweep of choices that all have it."
                 )
+            group = key.partition(".")[0]
+            able = [
+                choice for choice in groups.get(group, []) if key in _keys(composed(program, [f"{group}={choice}"]))
+            ]
+            if able:
+                raise config.Mistake(f"{key} is a setting of {group}={config.alternatives(able)} alone.")
             hint = config.nearest(key, [*known, *groups]) or "; --cfg job lists all."
             raise config.Mistake(f"{key} is no setting{hint}")
 

@@ -25,3 +25,35 @@ def test_numbers_are_left_alone_and_flags_go_first() -> None:
     arguments = ["optim.lr=1e-3,1e-2", "trainer.minutes=1e-1", "-m", "seed=1_0", "hydra.job.num=1_0", "cell=gru"]
     overrides = [argument for argument in arguments if argument != "-m"]
     assert compose.ready("train", arguments) == ["-m", *overrides]
+
+
+@pytest.mark.parametrize(
+    ("argument", "written"),
+    {
+        "run.tags=[1_0,a b,1.50]": 'run.tags=["1_0",a b,"1.50"]',
+        "run.name=2024_01,2024_02": 'run.name="2024_01","2024_02"',
+        "run.tags=[1_0],[7]": 'run.tags=["1_0"],[7]',
+        "run.tags=[]": "run.tags=[]",
+        "run.name='1_0,2'": "run.name='1_0,2'",
+        "decoding.prompts=[1.50,2]": 'decoding.prompts=["1.50",2]',
+        "seed=1_0,2_0": "seed=1_0,2_0",
+    }.items(),
+)
+def test_texts_of_lists_and_sweeps_stay_as_they_are(argument: str, written: str) -> None:
+    more = ["data=stdlib_docs"] if argument.startswith("decoding") else []
+    assert compose.ready("train", ["-m", *more, argument]) == ["-m", *more, written]
+
+
+def test_a_seed_may_be_the_jobs_number() -> None:
+    arguments = ["seed=${hydra:job.num}", "run.name=job-${hydra:job.num}"]
+    assert compose.ready("train", arguments) == arguments
+    assert compose.composed("train", arguments)["run"]["name"] == "job-0"
+
+
+def test_what_informs_has_a_value_of_its_own() -> None:
+    assert compose.ready("train", ["cell=gru", "--info", "defaults"]) == ["--info", "defaults", "cell=gru"]
+    assert compose.ready("train", ["--info", "cell=gru"]) == ["--info", "cell=gru"]
+
+
+def test_several_values_are_a_sweep() -> None:
+    assert compose.ready("train", ["hydra.mode=MULTIRUN", "cell=gru,rnn"])

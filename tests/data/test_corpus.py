@@ -78,6 +78,18 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     assert [len(splits[split]) for split in SPLITS] == [18, 1, 1]
 
 
+def test_a_carriage_return_within_a_field_is_a_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_bytes(b"a\rb\tc\n\nd\te\n")
+    splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.tsv").data)
+    assert sorted(pairs_of(splits)) == [("a\rb", "c"), ("d", "e")]
+
+
+def test_an_open_quote_is_told_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text('a,b\n"c\nd",e\n"f,g\n' + "h,i\n" * 9)
+    with pytest.raises(config.Mistake, match="in each line; line 4 is not"):
+        corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.csv").data)
+
+
 def test_unique_pairs_are_in_one_split(tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("".join(f"{place % 20}\t{place % 20}\n" for place in range(60)))
     path = ["data=pairs", f"data.path={tmp_path}/pairs.tsv", "data.test_share=0.2", "data.validation_share=0.2"]

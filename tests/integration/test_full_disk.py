@@ -108,10 +108,17 @@ def test_decoding_leaves_the_old_output(
     assert not list(folder.glob("*.writing"))
 
 
+PLACES = {
+    "> /dev/full": "standard output can't be used: No space left on device.",
+    "output=/dev/full": "/dev/full can't be used: No space left on device.",
+    ">&-": "output=-: allowed is a file where standard output is closed.",
+}
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_decoding_into_a_full_device(train: Callable[..., Path]) -> None:
-    line = [sys.executable, str(ROOT / "decode.py"), f"checkpoint={train(*FEW_NUMBERS)}"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(line, input="one\n", stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "error: a file can't be used: No space left on device.\n"
+def test_decoding_where_nothing_can_be_written(train: Callable[..., Path]) -> None:
+    folder = train(*FEW_NUMBERS)
+    for place, sentence in PLACES.items():
+        line = f"echo one | {sys.executable} {ROOT}/decode.py checkpoint={folder} {place}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, f"error: {sentence}\n")

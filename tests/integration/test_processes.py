@@ -169,11 +169,11 @@ def offline_run(file: Path) -> OfflineRun:
 def check_offline_runs(sweep: Path) -> None:
     """Each job has a run of its own, with its settings, metrics and samples, and the exit code of its end."""
     jobs = {job["job"]: job for job in json.loads((sweep / "sweep.json").read_text())["jobs"]}
-    runs = {job: [offline_run(file) for file in (sweep / str(job)).rglob("run-*.wandb")] for job in jobs}
+    runs = {job: [offline_run(file) for file in (sweep / job).rglob("run-*.wandb")] for job in jobs}
     assert [len(found) for found in runs.values()] == [1] * len(jobs)
     assert len({found[0].facts["run_id"] for found in runs.values()}) == len(jobs)
     for job, (run,) in runs.items():
-        settings = yaml.safe_load((sweep / str(job) / "config.yaml").read_text())
+        settings = yaml.safe_load((sweep / job / "config.yaml").read_text())
         assert run.facts["config"]["update"] == {**settings, "_wandb": {}}
         assert run.facts["run_group"] == sweep.name
         assert run.exit_code == (jobs[job]["state"] != "done")
@@ -182,7 +182,7 @@ def check_offline_runs(sweep: Path) -> None:
         assert all("trainer/global_step" in row for row in run.history)
         if jobs[job]["state"] == "done":
             assert told["val/loss"] == pytest.approx(jobs[job]["val/loss"])
-        lines = (sweep / str(job) / "samples" / "epoch=000.jsonl").read_text().splitlines()
+        lines = (sweep / job / "samples" / "epoch=000.jsonl").read_text().splitlines()
         best = [json.loads(line)["hypotheses"][0]["text"] for line in lines]
         assert [row[run.samples["columns"].index("text")] for row in run.samples["data"]] == best
 
@@ -199,7 +199,7 @@ def test_a_sweep_ranks_its_jobs_and_survives_a_failure(program: Program, tmp_pat
     assert done.returncode == 1, done.stderr
     jobs = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["jobs"]
     assert [job["rank"] for job in jobs] == [1, 2, 3, None]
-    assert jobs[-1]["job"] == 1
+    assert jobs[-1]["job"] == "1"
     assert jobs[-1]["state"] == "failed"
     told = f"{tmp_path}/sweep/1/checkpoints can't be used: File exists."
     assert jobs[-1]["error"] == told

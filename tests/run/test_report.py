@@ -26,7 +26,7 @@ def test_texts_are_shown_as_they_are(
 def test_overrides_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = {"rank": None, "state": "failed", "error": "[/a]"}
     overrides = ["data.kinds=[one_fact]", "data.kinds=[two_facts]"]
-    sweep.show(tmp_path, [{"job": job, "overrides": [text], **common} for job, text in enumerate(overrides)])
+    sweep.show(tmp_path, [{"job": str(job), "overrides": [text], **common} for job, text in enumerate(overrides)])
     told = capsys.readouterr().out
     assert "data.kinds=[one_fact]" in told and "failed: [/a]" in told
 

@@ -12,7 +12,7 @@ from throughtime.run import sweep
 from throughtime.train.flow import Flow, append
 
 
-def leave(folder: Path, job: int, monitor: str, objective: float, state: str = "done") -> None:
+def leave(folder: Path, job: int | str, monitor: str, objective: float, state: str = "done") -> None:
     """A job's summary as a run leaves it."""
     facts: dict[str, Any] = {
         "state": state,
@@ -21,7 +21,7 @@ def leave(folder: Path, job: int, monitor: str, objective: float, state: str = "
     }
     if state == "done":
         facts |= {"monitor": monitor, "objective": objective}
-    (folder / str(job)).mkdir()
+    (folder / str(job)).mkdir(parents=True)
     (folder / str(job) / "summary.json").write_text(json.dumps(facts))
 
 
@@ -32,7 +32,7 @@ def test_each_metric_is_ranked_by_itself_in_its_own_direction(
         leave(tmp_path, job, monitor, objective)
     leave(tmp_path, 4, "loss", 0.0, state="failed")
     found = sweep.ranked(tmp_path)
-    assert [(job["job"], job["rank"]) for job in found] == [(3, 1), (1, 2), (2, 1), (0, 2), (4, None)]
+    assert [(job["job"], job["rank"]) for job in found] == [("3", 1), ("1", 2), ("2", 1), ("0", 2), ("4", None)]
     sweep.show(tmp_path, found)
     told = capsys.readouterr().out
     assert "5 jobs by bleu and loss" in told
@@ -46,6 +46,31 @@ def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> Non
         sweep.Ranking().on_job_end(settings, None)
         assert len(json.loads((tmp_path / "sweep.json").read_text())["jobs"]) == job + 1
     assert (tmp_path / "sweep.csv").read_text().splitlines()[1].startswith("1,1,done,1,2.0,loss")
+
+
+def test_jobs_may_have_any_folders(tmp_path: Path) -> None:
+    for job, loss in (("gru/2", 3.0), ("cell=rnn,seed=1", 2.0), ("10", 5.0), ("9", 6.0)):
+        leave(tmp_path, job, "loss", loss)
+    (tmp_path / "11").mkdir()  # was killed before it could say anything
+    found = sweep.ranked(tmp_path)
+    assert [job["job"] for job in found] == ["cell=rnn,seed=1", "gru/2", "10", "9", "11"]
+    assert found[-1]["state"] == "lost"
+
+
+def test_no_sweep_begins_where_another_has_been(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": f"{tmp_path}/sweep"}}})
+    sweep.Ranking().on_multirun_start(settings)
+    leave(tmp_path / "sweep", "cell=rnn", "loss", 1.0)
+    with pytest.raises(SystemExit, match="2"):
+        sweep.Ranking().on_multirun_start(settings)
+    expected = f"error: hydra.sweep.dir={tmp_path}/sweep: allowed is a folder without a sweep in it.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_sweep_of_which_nothing_is_left_has_failed(tmp_path: Path) -> None:
+    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}})
+    with pytest.raises(SystemExit, match="1"):
+        sweep.Ranking().on_multirun_end(settings)
 
 
 def test_the_best_jobs_gradients_are_drawn_by_what_sets_them_apart(

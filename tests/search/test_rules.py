@@ -7,8 +7,8 @@ import torch
 from tests.search.models import Table, beam, best_of, everything, greedy, run, same, sampling
 
 from throughtime import config
-from throughtime.data.tokenizer import EOS
-from throughtime.search.rules import banned, penalised, without_repeated
+from throughtime.data.tokenizer import EOS, UNK
+from throughtime.search.rules import banned, contained, penalised, without_repeated
 
 SEARCHES = [beam, greedy, lambda longest, *_, **settings: sampling(longest, 3, **settings)]
 STARTS = [3, 14, 15, 92]
@@ -74,6 +74,16 @@ def test_rules_leave_the_other_tokens_alone() -> None:
 def test_who_may_go_nowhere_ends() -> None:
     for (found,) in run(Table(4, 1), STARTS, greedy(6, min_length=6), banned=[[0], [1], [3]]):
         assert (found.tokens, found.finished) == ([], True)
+
+
+def test_what_has_no_tokens_can_be_banned_and_not_demanded() -> None:
+    def known(text: str) -> list[int]:
+        return [4 if letter == "a" else UNK for letter in text]
+
+    assert banned(greedy(5, banned=["b", "a", "ab"]), known) == [[4]]
+    assert contained(beam(5, 2, contains=["aa"]), known) == [[4, 4]]
+    with pytest.raises(config.Mistake, match=r"^search\.contains=ab: allowed is texts of words or characters that"):
+        contained(beam(5, 2, contains=["aa", "ab"]), known)
 
 
 def test_texts_are_banned_alone_and_behind_a_space() -> None:

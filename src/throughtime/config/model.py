@@ -323,12 +323,14 @@ def output_width(cell: Cell, hidden: int) -> int:
     return hidden + cell.slow if isinstance(cell, SlowCell) else hidden
 
 
-def refuse_contradictory_cell(cell: Cell, hidden: int) -> None:
-    """Whatever does not fit a layer's width."""
-    if isinstance(cell, ProjectedCell) and not 0 < output_width(cell, hidden) < hidden:
-        raise wrong("cell.projection", cell.projection, f"a number of at least 1 and below model.hidden={hidden}")
+def refuse_contradictory_cell(cell: Cell, hidden: int, group: str = "cell", width: str = "model.hidden") -> None:
+    """Whatever does not fit a layer's width; the `group` that chose the cell, and the setting that gave the `width`."""
+    if isinstance(cell, ProjectedCell) and hidden < 2:
+        raise wrong(width, hidden, f"a number of at least 2 with {group}={cell.name}")
+    if isinstance(cell, ProjectedCell) and output_width(cell, hidden) >= hidden:
+        raise wrong(f"{group}.projection", cell.projection, f"a number of at least 1 and below {width}={hidden}")
     if isinstance(cell, HeadedCell | MatrixCell) and hidden % cell.heads:
-        raise wrong("cell.heads", cell.heads, f"a divisor of model.hidden={hidden}")
+        raise wrong(f"{group}.heads", cell.heads, f"a divisor of {width}={hidden}")
 
 
 def engines_of(cell: str) -> list[str]:

@@ -198,8 +198,11 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
 
 def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
     width, context = output_width(config.cell, model.hidden), config.context
+    group = "cell" if reading_cell(config) is config.cell else "encoder.cell"
     for hidden in reading_widths(config):
-        refuse_contradictory_cell(reading_cell(config), hidden)
+        refuse_contradictory_cell(
+            reading_cell(config), hidden, group, f"{'encoder' if config.encoder.hidden else 'model'}.hidden"
+        )
     refuse_other_engine(config.engine, reading_cell(config), config.dropout, config.batch.documents)
     refuse_contradictory_dropout(config.dropout, reading_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datasets import Dataset
 
@@ -15,6 +15,9 @@ from throughtime.data.paths import SPLITS, aligned, read_lines
 LONGEST_FIELD = 1 << 30  # characters, in a table
 
 Pair = tuple[str, str]
+Field = str | int  # a column's name or number
+NumberedRow = tuple[int, list[str]]  # the line that a row of a table ends in, and its fields
+Rows = Callable[[list[str]], Iterator[NumberedRow]]
 
 
 def pairs(data: config.PairFiles) -> dict[str, Dataset]:
@@ -46,9 +49,9 @@ def _pairs_of(data: config.PairFiles, split: str) -> list[Pair] | None:
 def _table(data: config.PairFiles, setting: str, name: str) -> list[Pair]:
     lines = read_lines(setting, name)
     readers: dict[str, Callable[..., Iterator[Pair]]] = {
-        ".tsv": partial(_columns, delimiter="\t"),
-        ".txt": partial(_columns, delimiter="\t"),
-        ".csv": partial(_columns, delimiter=","),
+        ".tsv": partial(_columns, rows=_tabbed),
+        ".txt": partial(_columns, rows=_tabbed),
+        ".csv": partial(_columns, rows=_quoted),
         ".jsonl": _objects,
     }
     reader = readers.get(Path(name).suffix)
@@ -58,35 +61,46 @@ def _table(data: config.PairFiles, setting: str, name: str) -> list[Pair]:
     return list(reader(lines, fields, partial(_malformed, setting, name)))
 
 
-def _field(field: str | int) -> str | int:
-    return int(field) if isinstance(field, str) and field.isdigit() else field
+def _field(field: Field) -> Field:
+    return int(field) if isinstance(field, str) and field.isdecimal() else field
 
 
 def _malformed(setting: str, name: str, line: int, allowed: str) -> config.Mistake:
     return config.wrong(setting, name, f"{allowed}; line {line} is not")
 
 
-def _columns(lines: list[str], fields: tuple[str | int, str | int], malformed: Any, delimiter: str) -> Iterator[Pair]:
-    """Pairs from a delimited table; tab-separated fields are taken as they stand, csv's may be quoted."""
+def _tabbed(lines: list[str]) -> Iterator[NumberedRow]:
+    """Fields as they stand."""
+    return ((number, line.split("\t")) for number, line in enumerate(lines, start=1) if line)
+
+
+def _quoted(lines: list[str]) -> Iterator[NumberedRow]:
+    """Fields that may be in quotes, and then hold commas and line ends."""
     csv.field_size_limit(LONGEST_FIELD)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    table = csv.reader((line + "\n" for line in lines), delimiter=delimiter, quoting=quoting, strict=True)
+    table = csv.reader((line + "\n" for line in lines), strict=True)
+    return ((table.line_num, row) for row in table if row)
+
+
+def _columns(lines: list[str], fields: tuple[Field, Field], malformed: Any, rows: Rows) -> Iterator[Pair]:
+    """Pairs from the rows of a table."""
     places: list[int] | None = None if any(isinstance(field, str) for field in fields) else [int(f) for f in fields]
+    ended = 0
     try:
-        for row in table:
+        for ended, row in rows(lines):  # noqa: B007 - a mistake is told by it
             if places is None:
                 places = [
                     row.index(field) if field in row else -1 if isinstance(field, str) else field for field in fields
                 ]
                 if min(places) < 0:
                     raise malformed(1, f"a table whose first line names the columns {fields[0]} and {fields[1]}")
-            elif row:
+            else:
                 yield row[places[0]], row[places[1]]
     except (csv.Error, IndexError) as error:
-        raise malformed(table.line_num, f"a table with the columns {fields[0]} and {fields[1]} in each line") from error
+        line = ended + isinstance(error, csv.Error)  # which comes in the row behind the last whole one
+        raise malformed(line, f"a table with the columns {fields[0]} and {fields[1]} in each line") from error
 
 
-def _objects(lines: list[str], fields: tuple[str | int, str | int], malformed: Any) -> Iterator[Pair]:
+def _objects(lines: list[str], fields: tuple[Field, Field], malformed: Any) -> Iterator[Pair]:
     names = ["source" if fields[0] == 0 else fields[0], "target" if fields[1] == 1 else fields[1]]
     for number, line in enumerate(lines, start=1):
         if not line.strip():

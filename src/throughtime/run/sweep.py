@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from rich.console import Console
 from rich.table import Table
 
-from throughtime.config import sentence
+from throughtime.config import sentence, wrong
 from throughtime.run.record import read_summary
 from throughtime.whole import whole_file
 
@@ -21,8 +21,14 @@ LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
 class Ranking(Callback):
-    """Hydra calls it behind each job, so that a sweep that is broken off is ranked too, and once the last has ended; a
-    sweep with a failed job ends with exit code 1."""
+    """Hydra calls it before the first job; behind each, so that a sweep that is broken off is ranked too; and once the last
+    has ended. A sweep with a failed job ends with exit code 1, and none begins where another has been."""
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        if any(folder.rglob("summary.json")):
+            print(f"error: {wrong('hydra.sweep.dir', folder, 'a folder without a sweep in it')}", file=sys.stderr)
+            sys.exit(2)
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -39,19 +45,26 @@ class Ranking(Callback):
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(2)
         show(folder, jobs)
-        if any(job["state"] != "done" for job in jobs):
+        if not jobs or any(job["state"] != "done" for job in jobs):
             sys.exit(1)
 
 
 def ranked(folder: Path) -> list[dict[str, Any]]:
-    """The summaries of a sweep's jobs, best first, failed ones last; each with `job` and `rank` (none if it failed).
-    Only what was measured alike can be ranked: where monitors differ, the jobs of each are ranked by themselves."""
-    folders = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    jobs = [{"job": int(path.name), **_summary(path)} for path in folders]
+    """The summaries of a sweep's jobs, best first, failed ones last; each with `job`, the name of its folder, and `rank`
+    (none if it failed). Only what was measured alike can be ranked: where monitors differ, the jobs of each are ranked by
+    themselves."""
+    jobs = [{"job": str(path.relative_to(folder)), **_summary(path)} for path in job_folders(folder)]
     done = sorted((job for job in jobs if job["state"] == "done"), key=_standing)
     alike = [list(group) for _, group in groupby(done, key=lambda job: job["monitor"])]
     others = [{"rank": None, **job} for job in jobs if job["state"] != "done"]
     return [{"rank": rank, **job} for group in alike for rank, job in enumerate(group, start=1)] + others
+
+
+def job_folders(folder: Path) -> list[Path]:
+    """The folders of a sweep's jobs in order: those with a summary, however they are called, and 0, 1, 2, ..."""
+    found = {path.parent for path in folder.rglob("summary.json")}
+    found |= {path for path in folder.iterdir() if path.name.isdigit()}
+    return sorted(found, key=lambda path: (int(path.name) if path.name.isdigit() else sys.maxsize, str(path)))
 
 
 def _standing(job: dict[str, Any]) -> tuple[str, float]:
@@ -86,7 +99,7 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
     return {**head, **choices, **{name: job.get(name) for name in facts}, **metrics}
 
 
-def varied(jobs: list[dict[str, Any]]) -> dict[int, str]:
+def varied(jobs: list[dict[str, Any]]) -> dict[str, str]:
     """By job, the overrides that not all of them share."""
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     return {job["job"]: " ".join(override for override in job["overrides"] if override not in shared) for job in jobs}
@@ -96,7 +109,7 @@ def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """Where the gradients of the best jobs die, at their last validation, in `gradient_flow.png`."""
     from throughtime.train import flow, flow_picture
 
-    files = {job["job"]: folder / str(job["job"]) / "gradient_flow.jsonl" for job in jobs if job["rank"]}
+    files = {job["job"]: folder / job["job"] / "gradient_flow.jsonl" for job in jobs if job["rank"]}
     found = {job: flow.read_last(file) for job, file in files.items() if file.exists()}
     if found:
         labels = varied(jobs)

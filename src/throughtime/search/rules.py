@@ -12,7 +12,7 @@ from torch import Tensor
 
 from throughtime import config
 from throughtime.data.batch import pad
-from throughtime.data.tokenizer import EOS
+from throughtime.data.tokenizer import EOS, UNK
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 FREE = -1  # in a table of prefixes: nothing is forced here
@@ -42,14 +42,23 @@ class Demands:
 
 
 def banned(choice: config.Limits, encode: Callable[[str], list[int]]) -> list[list[int]]:
-    """The texts of `search.banned` as token ids, alone and behind a space, as the tokenizer writes them."""
+    """The texts of `search.banned` as token ids, alone and behind a space, as the tokenizer writes them; what it has no
+    tokens for never comes anyway."""
     ways = [encode(f"{space}{text}") for text in choice.banned for space in ("", " ")]
-    return [ids for place, ids in enumerate(ways) if ids and ids not in ways[:place]]
+    return [ids for place, ids in enumerate(ways) if ids and UNK not in ids and ids not in ways[:place]]
 
 
 def contained(choice: config.Search, encode: Callable[[str], list[int]]) -> list[list[int]]:
-    """The texts of `search.contains` as token ids."""
-    return [encode(text) for text in choice.contains if text] if isinstance(choice, config.Beam) else []
+    """The texts of `search.contains` as token ids.
+
+    Raises:
+        Mistake: one that the tokenizer has no tokens for.
+    """
+    phrases = {text: encode(text) for text in choice.contains if text} if isinstance(choice, config.Beam) else {}
+    for text, ids in phrases.items():
+        if UNK in ids:
+            raise config.wrong("search.contains", text, "texts of words or characters that the model knows")
+    return list(phrases.values())
 
 
 def rules(choice: config.Limits, demands: Demands) -> Rule:

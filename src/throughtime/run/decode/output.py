@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -54,6 +54,8 @@ class StandardOutput:
     """Standard output, flushed after each block."""
 
     def __enter__(self) -> "StandardOutput":
+        if sys.__stdout__ is None:
+            raise config.wrong("output", "-", "a file where standard output is closed")
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -69,8 +71,19 @@ class StandardOutput:
         self._write(written)
 
     def _write(self, text: str) -> None:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+        with _named("standard output"):
+            sys.stdout.buffer.write(text.encode())
+            sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Says where a write was refused, as that of a full disk names no file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or place
+        raise
 
 
 class SpecialFile(StandardOutput):
@@ -84,11 +97,13 @@ class SpecialFile(StandardOutput):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._file.close()
+        with suppress(OSError):  # a disk that is full refuses once more what is left in the buffer
+            self._file.close()
 
     def _write(self, text: str) -> None:
-        self._file.write(text.encode())
-        self._file.flush()
+        with _named(str(self._target)):
+            self._file.write(text.encode())
+            self._file.flush()
 
 
 class ResumableFile:
@@ -160,8 +175,9 @@ class ResumableFile:
 
     def add(self, block: Block, written: str) -> None:
         content = written.encode()
-        self._file.write(content)
-        self._file.flush()
+        with _named(str(self._target)):
+            self._file.write(content)
+            self._file.flush()
         for line in block:
             self._read.update(line.raw + b"\n")
         self.mark.lines, self.mark.bytes = block[-1].place, self.mark.bytes + len(content)
@@ -180,8 +196,6 @@ class ResumableFile:
             self._save()
             os.replace(self._writing, self._target)
             return
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(self._target)  # a write on a full disk names no file
         if not self.mark.lines:
             self._writing.unlink()
             return
