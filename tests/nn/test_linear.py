@@ -344,6 +344,16 @@ def test_sharp_gates_of_the_mlstm_do_not_overflow() -> None:
     assert outputs.isfinite().all() and outputs.any()
 
 
+@pytest.mark.parametrize("engine", ["loop", "scan"])
+def test_a_closed_mlstm_has_a_derivative(engine: str) -> None:
+    """In float32, where exp(-m) is beyond all numbers."""
+    cell = Mlstm(I, H, heads=2).float()
+    cell.bias_input.data[-4:] = -200.0
+    outputs, _ = recurrence.run(cell, torch.randn(2, 5, I, dtype=torch.float32), engine=engine)
+    gradients = torch.autograd.grad(outputs.sum(), list(cell.parameters()))
+    assert all(part.isfinite().all() for part in (outputs, *gradients))
+
+
 @pytest.mark.compiled
 @pytest.mark.skipif(graphs.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
 def test_compiled_kernels_equal_the_scan() -> None:

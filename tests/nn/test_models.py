@@ -272,7 +272,7 @@ def test_model_search_is_batch_free_and_rescores(search_name: str) -> None:
         pair = collate([source], [best.tokens], [0])
         scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens), dim=-1)
         targets = torch.where(pair.targets == IGNORED, EOS, pair.targets)[:, : best.length]
-        total = scores[:, : best.length].gather(-1, targets[..., None]).sum()
+        total = scores[:, : best.length].gather(-1, targets[..., None]).sum().detach()
         assert best.log_probability == pytest.approx(float(total), abs=1e-4)
 
 

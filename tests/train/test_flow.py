@@ -51,6 +51,22 @@ def test_is_the_gradient_by_each_output(cell: str) -> None:
         assert found == pytest.approx(sum(norms) / 3, rel=1e-9, abs=1e-14)
 
 
+def test_nothing_flows_to_before_a_document_begins() -> None:
+    model, batch = text_model("lstm"), text()
+    resets = torch.zeros(3, T, dtype=torch.bool)
+    resets[1, T - 2] = resets[2, 1] = True
+    flows = gradient_flow(model, batch._replace(resets=resets), rows=3, steps=T - 1)
+    for row, behind in ((1, 2), (2, T - 1)):
+        alone = batch._replace(
+            tokens=batch.tokens[row : row + 1], targets=batch.targets[row : row + 1], resets=resets[row : row + 1]
+        )
+        for flow in gradient_flow(model, alone, rows=1, steps=T - 1):
+            assert all(flow.norms[:behind]) and not any(flow.norms[behind:])
+    whole = {(flow.layer, flow.state): flow.norms for flow in gradient_flow(model, batch, rows=1, steps=T - 1)}
+    first = {(flow.layer, flow.state): flow.norms for flow in flows}
+    assert all(first[key][-1] == pytest.approx(norms[-1] / 3) for key, norms in whole.items())
+
+
 def cell_of(model: LanguageModel, layer: int) -> Cell:
     return model.stack.layers[layer].cells[0]  # type: ignore[union-attr, index, return-value]
 

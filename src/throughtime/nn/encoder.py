@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from throughtime.nn.cells import Cell
 from throughtime.nn.convolution import Convolution
 from throughtime.nn.dropout import Rates, Words
+from throughtime.nn.engines.masks import counted
 from throughtime.nn.products import Linear
 from throughtime.nn.recurrence import reverse
 from throughtime.nn.stack import Layer, Stack, StackState
@@ -59,11 +60,6 @@ class Encoder(nn.Module):
         if self._reversed:
             memory = reverse(memory, lengths - 1)
         return Encoded(self.dropout(memory), counted(source, lengths), state)
-
-
-def counted(sequence: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, time, ...) and lengths (batch,) -> (batch, time), true where a step counts."""
-    return torch.arange(sequence.shape[1], device=sequence.device) < lengths[:, None]
 
 
 def combined(layers: Sequence[Tensor], combination: Combination) -> Tensor:

@@ -10,7 +10,7 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
-from throughtime.nn.engines.masks import masks
+from throughtime.nn.engines.masks import counted, masks
 from throughtime.nn.engines.native import KERNELS, native
 from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.scan import scan
@@ -123,5 +123,5 @@ def _from_behind(resets: Tensor, lengths: Tensor | None) -> Tensor:
     """The resets of the reversed sequence: the boundary before a step is met after it, in front of its neighbour."""
     cuts = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
     if lengths is not None:
-        cuts = cuts & (torch.arange(1, cuts.shape[1] + 1, device=cuts.device) < lengths[:, None])
+        cuts = cuts & counted(cuts, lengths - 1)
     return reverse(cuts[..., None], lengths)[..., 0]

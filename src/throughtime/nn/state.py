@@ -43,7 +43,7 @@ def with_leaves(state: State, tensors: Iterable[Tensor]) -> State:
 
 
 def replace_rows(state: State, rows: Tensor, fresh: State) -> State:
-    """The tree with those rows (batch,) that are true taken from a tree of the same shape."""
+    """The tree with those rows (batch,) or (batch, 1) that are true taken from a tree of the same shape."""
     if isinstance(state, Tensor):
         return torch.where(rows.view(-1, *[1] * (state.dim() - 1)), fresh, state)
     if isinstance(state, dict):

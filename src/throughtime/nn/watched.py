@@ -1,14 +1,15 @@
 """A model that remembers every state it comes through, for whoever asks how a gradient gets there."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.cells.base import CellState
+from throughtime.nn.cells.base import Cell, CellState, Noise
 from throughtime.nn.ready import evaluating, exchange
 from throughtime.nn.stack import Layer
+from throughtime.nn.state import replace_rows
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -28,16 +29,29 @@ def layers(model: nn.Module) -> Iterator[tuple[str, "WatchedLayer"]]:
 
 
 class WatchedLayer(Layer):
-    """A layer over whole rows, without padding. `seen`: for each direction the states (rows, size) after every step, in the
-    order in which it goes through them."""
+    """A layer over whole rows, without padding; of both directions, without resets too. `seen`: for each direction the
+    states (rows, size) after every step, in the order in which it goes through them."""
 
     def __init__(self, layer: Layer):
         super().__init__(list(layer.cells), layer.merge, "loop")  # type: ignore[arg-type]
         self.seen: list[list[CellState]] = [[] for _ in self.cells]
 
-    def run(self, direction: int, inputs: Tensor, start: CellState | None, /, *_: object) -> tuple[Tensor, CellState]:
+    def run(
+        self,
+        direction: int,
+        inputs: Tensor,
+        start: CellState | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Noise | None,
+        /,
+    ) -> tuple[Tensor, CellState]:
         outputs: list[Tensor] = []
-        for part in (inputs.flip(1) if direction else inputs).split(1, dim=1):
+        steps = (inputs.flip(1) if direction else inputs).split(1, dim=1)
+        for time, part in enumerate(steps):
+            if resets is not None and start is not None:
+                initial = cast(Cell, self.cells[direction]).initial_state(len(inputs))
+                start = replace_rows(start, resets[:, time], initial)
             output, start = super().run(direction, part, start, None, None, None)
             outputs.append(output)
             self.seen[direction].append(start)

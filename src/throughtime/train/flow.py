@@ -26,8 +26,9 @@ class Flow(NamedTuple):
 
 
 def gradient_flow(model: nn.Module, batch: TextChunk | PairBatch, rows: int, steps: int) -> list[Flow]:
-    """The flow through the first rows of a batch, of a text so many steps back; as in evaluation, without noise, and
-    without a cut: it shows what there is to be cut. The model and its gradients stay as they are."""
+    """The flow through the first rows of a batch, of a text so many steps back and no farther than where the state begins
+    anew; as in evaluation, without noise, and without a cut: it shows what there is to be cut. The model and its gradients
+    stay as they are."""
     found: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for part in _without_padding(batch, rows, steps):
         for key, norms in _norms(watched(model), part).items():
@@ -61,7 +62,8 @@ def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Ite
     """The rows of a text together, those of pairs one by one."""
     if isinstance(batch, TextChunk):
         part = batch.part(0, steps + 1)
-        yield part._replace(tokens=part.tokens[:rows], targets=part.targets[:rows])
+        resets = None if part.resets is None else part.resets[:rows]
+        yield part._replace(tokens=part.tokens[:rows], targets=part.targets[:rows], resets=resets)
         return
     for row in range(min(rows, len(batch.tokens))):
         one = PairBatch(*(column[row : row + 1] for column in batch))
@@ -73,7 +75,7 @@ def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Ite
 def _last_loss(model: Any, batch: TextChunk | PairBatch) -> Tensor:
     """Of the last target, summed over the rows."""
     if isinstance(batch, TextChunk):
-        features, _ = model.outputs(batch.tokens)
+        features, _ = model.outputs(batch.tokens, resets=batch.resets)
     else:
         features = model.features(batch.source, batch.source_lengths, batch.tokens)
     return F.cross_entropy(model.output(features[:, -1]), batch.targets[:, -1], reduction="sum")

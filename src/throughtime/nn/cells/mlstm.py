@@ -9,6 +9,9 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState, Stage
 
 
+LEAST = -80.0  # a stabiliser of less divides to nothing as well, and by infinity in float32, which has no derivative
+
+
 class Mlstm(Cell):
     """`heads` memories, each with queries, keys and values of d = hidden / heads; all gates depend on the input alone.
 
@@ -62,4 +65,4 @@ class Mlstm(Cell):
 
 def normaliser(weight: Tensor, m: Tensor) -> Tensor:
     """What a reading is divided by: n . q and the stabiliser, both (..., heads) -> (..., heads, 1)."""
-    return torch.maximum(weight.abs(), torch.exp(-m))[..., None]
+    return torch.maximum(weight.abs(), torch.exp(-m.clamp(min=LEAST)))[..., None]

@@ -22,11 +22,12 @@ from throughtime import config
 from throughtime.nn.cells.base import Cell, CellState, Matrices
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
-from throughtime.nn.engines.masks import Masks, choose
+from throughtime.nn.engines.masks import Masks
 from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.replay import Passes, Tapes
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
 from throughtime.nn.products import column_sums, multiplication
+from throughtime.nn.state import replace_rows
 
 _KERNELS: WeakKeyDictionary[Cell, dict[Setting, StepKernels | str]] = WeakKeyDictionary()
 _TAPES: WeakKeyDictionary[Cell, Tapes] = WeakKeyDictionary()
@@ -41,7 +42,7 @@ def fused(
     initial: CellState = {}
     if masks is not None:
         initial = cell.initial_state(len(inputs))
-        state = choose(masks.resets[:, :1], initial, state)
+        state = replace_rows(state, masks.resets[:, 0], initial)
     tensors = {f"{name}@0": part for name, part in state.items()}
     tensors |= {f"initial {name}@0": part.contiguous() for name, part in initial.items()}
     tensors |= {f"vector {place}@0": vector.contiguous() for place, vector in enumerate(cell.vector_values())}

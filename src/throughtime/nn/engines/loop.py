@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime.nn.cells.base import Cell, CellState, Matrices
-from throughtime.nn.engines.masks import Masks, choose
+from throughtime.nn.engines.masks import Masks
+from throughtime.nn.state import replace_rows
 
 
 def loop(
@@ -21,10 +22,10 @@ def loop(
             outputs.append(state[output])
             continue
         running, resets = masks.slices(time)
-        state = choose(resets, initial, state)
+        state = replace_rows(state, resets, initial)
         fresh = step(cell, gates, state, matrices, vectors)
         outputs.append(torch.where(running, fresh[output], 0.0))
-        state = choose(running, fresh, state)
+        state = replace_rows(state, running, fresh)
     return torch.stack(outputs, dim=1), state
 
 

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime.nn.cells.base import CellState
-
 
 class Masks(NamedTuple):
     """`running` (batch, time): steps that count; at the others a row's state stays and its output is zero.
@@ -26,13 +24,12 @@ def masks(inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Mask
     if lengths is None and resets is None:
         return None
     everywhere = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-    running = everywhere if lengths is None else torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
-    return Masks(running, ~everywhere if resets is None else resets)
+    return Masks(everywhere if lengths is None else counted(inputs, lengths), ~everywhere if resets is None else resets)
 
 
-def choose(mask: Tensor, these: CellState, others: CellState) -> CellState:
-    """Row by row: these where the mask (batch, 1) holds, else the others."""
-    return {name: torch.where(mask, these[name], others[name]) for name in these}
+def counted(sequence: Tensor, lengths: Tensor) -> Tensor:
+    """(batch, time, ...) and lengths (batch,) -> (batch, time), true where a step counts."""
+    return torch.arange(sequence.shape[1], device=sequence.device) < lengths[:, None]
 
 
 # of all steps at once, values (time, batch, width); a state before them and one to begin anew from, both (batch, width)
