@@ -36,22 +36,23 @@ class Decoding(lightning.Callback):
 
     def __init__(self, settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, folder: Path):
         self._settings, self._tracker, self._folder = settings, tracker, folder
-        self.samples: list[Sample] = []
+        self.samples: list[Sample] = []  # of the last validation
         self._examples: Prompts | Pairs = (
             Prompts(settings, prepared) if config.reads_text(settings.data) else Pairs(settings, prepared)
         )
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._decode(trainer, pl_module, "val")
+        self.samples = self._decode(trainer, pl_module, "val")
         if trainer.is_global_zero and self.samples:
             self._write(trainer)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._decode(trainer, pl_module, "test")
 
-    def _decode(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> None:
-        self.samples, scores = self._examples.decoded(stepper_of(pl_module.model), split, trainer)
+    def _decode(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> list[Sample]:
+        samples, scores = self._examples.decoded(stepper_of(pl_module.model), split, trainer)
         pl_module.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+        return samples
 
     def _write(self, trainer: lightning.Trainer) -> None:
         self._folder.mkdir(exist_ok=True)

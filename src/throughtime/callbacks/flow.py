@@ -31,11 +31,11 @@ class GradientFlow(lightning.Callback):
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == int(trainer.num_val_batches[0]) // 2:
+        if self._follows(trainer) and batch_idx == int(trainer.num_val_batches[0]) // 2:
             self._batch = batch
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if not (self._choice.rows and trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING):
+        if not self._follows(trainer):
             return
         with torch.enable_grad():
             self.flows = gradient_flow(pl_module.model, self._batch, self._choice.rows, self._choice.steps)
@@ -43,6 +43,9 @@ class GradientFlow(lightning.Callback):
         self._earlier[trainer.global_step] = self.flows
         self._record(trainer)
         self._draw(trainer.global_step)
+
+    def _follows(self, trainer: lightning.Trainer) -> bool:
+        return bool(self._choice.rows) and trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING
 
     def _record(self, trainer: lightning.Trainer) -> None:
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}

@@ -13,6 +13,7 @@ import lightning
 from throughtime.train.ranks import leading, together
 
 STANDARD_ERROR = 2
+EVERY = 10  # steps; more often several processes do not ask one another, as a GPU would be waited for
 SOON = b"stopping behind this step, or behind the validation of it; a second signal ends it at once\n"
 
 
@@ -20,8 +21,8 @@ class Interruption(lightning.Callback):
     """Ends the program, with 128 + the signal's number, behind the step that a signal fell into, and behind the validation
     or the epoch's end that belongs to it; `last` holds all of it then. The test of what is saved is ended at once.
 
-    A second signal ends all at once. Of several processes all stop behind the same step, whichever hears a signal, and as
-    often as they hear it: to end them at once is their launcher's business.
+    A second signal ends all at once. Of several processes all stop behind the same step, a few later, whichever hears a
+    signal, and as often as they hear it: to end them at once is their launcher's business.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -29,6 +30,7 @@ class Interruption(lightning.Callback):
     def __init__(self, last: Path):
         self._last = last
         self._caught: int | None = None
+        self._stopping = False  # as all processes know
         self._saved = False  # whether `last` holds all that was done
         self._before: dict[int, Any] = {}
 
@@ -36,12 +38,12 @@ class Interruption(lightning.Callback):
         self._listen(self._catch)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self._saved and self._stopping(trainer):
+        if self._saved and self._stopping:
             self._end(f"stopped at step {trainer.global_step}", "goes on from there")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._saved = False
-        if not _more_belongs_to_it(trainer):
+        if not _more_belongs_to_it(trainer) and (trainer.world_size == 1 or trainer.global_step % EVERY == 0):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -49,11 +51,13 @@ class Interruption(lightning.Callback):
             self._save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._agree(trainer)
         self._saved = True  # by Lightning's checkpoint callback, which comes behind this one
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()
-        if self._stopping(trainer):
+        self._agree(trainer)
+        if self._stopping:
             self._end(f"stopped behind the last step, {trainer.global_step}", "tests what it has learned")
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -92,13 +96,14 @@ class Interruption(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         """Before the run stops, if it is to."""
-        if self._stopping(trainer):
+        self._agree(trainer)
+        if self._stopping:
             trainer.save_checkpoint(self._last)
             self._saved = True
 
-    def _stopping(self, trainer: lightning.Trainer) -> bool:
+    def _agree(self, trainer: lightning.Trainer) -> None:
         """Whether this process, or one beside it, has heard a signal."""
-        return trainer.strategy.reduce_boolean_decision(self._caught is not None, all=False)
+        self._stopping = trainer.strategy.reduce_boolean_decision(self._caught is not None, all=False)
 
     def _end(self, where: str, onward: str) -> None:
         hint = f"; resume={self._last.parent.parent} {onward}" if self._last.exists() else ""

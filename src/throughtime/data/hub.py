@@ -23,7 +23,7 @@ def hub(data: config.HubDataset) -> dict[str, Rows]:
 
 
 def _splits(data: config.HubDataset) -> dict[str, Rows]:
-    """The named splits; those without a name are split off the training rows' end (its start when streaming)."""
+    """The named splits; those without a name are split off the training rows' end."""
     train, splits = _load(data, "train", data.train_split), {}
     shares = {"validation": data.validation_share, "test": data.test_share}
     names = {"validation": data.validation_split, "test": data.test_split}

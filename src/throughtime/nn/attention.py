@@ -22,20 +22,24 @@ class Source(NamedTuple):
 class Attention(nn.Module, ABC):
     """a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts v_s.
 
-    `width`: of a context. Keys and values are the encoder's outputs unless a form makes them otherwise.
+    `width`: of a context. Keys and values are the encoder's outputs unless a form's `key` and `value` make them of these.
     """
 
     def __init__(self, width: int):
         super().__init__()
         self.width = width
+        self.key: nn.Module = nn.Identity()
+        self.value: nn.Module = nn.Identity()
 
     def keys(self, memory: Tensor) -> Tensor:
         """(sentences, source time, encoder width) -> (sentences, source time, key width)."""
-        return memory
+        keys: Tensor = self.key(memory)
+        return keys
 
     def values(self, memory: Tensor) -> Tensor:
         """(sentences, source time, encoder width) -> (sentences, source time, value width)."""
-        return memory
+        values: Tensor = self.value(memory)
+        return values
 
     def unseen(self, memory: Tensor) -> Tensor:
         """What is known before the first step of where attention has looked: (sentences, source time, channels), no channel
@@ -76,10 +80,6 @@ class GeneralAttention(DotAttention):
         super().__init__(width)
         self.key = Linear(width, hidden, bias=False)
 
-    def keys(self, memory: Tensor) -> Tensor:
-        keys: Tensor = self.key(memory)
-        return keys
-
 
 class AdditiveAttention(Attention):
     """score(q, m) = v . tanh(Q q + W m + b) (Bahdanau et al. 2015)."""
@@ -89,10 +89,6 @@ class AdditiveAttention(Attention):
         self.key = Linear(width, hidden, bias=False)
         self.query = Linear(hidden, hidden)
         self.score = Linear(hidden, 1, bias=False)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        keys: Tensor = self.key(memory)
-        return keys
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         return self._compared(queries, keys[:, None])
@@ -142,14 +138,6 @@ class MultiheadAttention(Attention):
         self.heads = heads
         self.query, self.key, self.value = Linear(hidden, hidden), Linear(width, hidden), Linear(width, hidden)
         self.out = Linear(hidden, hidden)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        keys: Tensor = self.key(memory)
-        return keys
-
-    def values(self, memory: Tensor) -> Tensor:
-        values: Tensor = self.value(memory)
-        return values
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(sentences, heads, queries, source time)."""

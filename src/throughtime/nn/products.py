@@ -40,7 +40,7 @@ def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Cal
 
 
 def column_sums(matrix: Tensor) -> Tensor:
-    """(rows, columns) -> (columns,), added up in float32 whatever the type; on a CPU by a product, much faster than `sum`."""
+    """(rows, columns) -> (columns,), added up in float32 at least; on a CPU by a product, much faster than `sum`."""
     if matrix.is_cuda:
         return matrix.sum(0)  # a product may round its factors there (TF32)
     return (matrix.new_ones(1, len(matrix)) @ matrix)[0]

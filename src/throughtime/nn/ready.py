@@ -2,8 +2,7 @@
 asked, the first layer's input product of every word kept, what the readout makes of the source computed once, and the state
 stepped without an engine around it. States, sums over the source and logits stay in float32."""
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 from throughtime.nn.attention import MultiheadAttention
 from throughtime.nn.cells import Cell, Lstm
 from throughtime.nn.cells.base import CellState, StageFunction
+from throughtime.nn.copies import evaluating, exchange
 from throughtime.nn.decoder import Decoder, Readout
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
 from throughtime.nn.stack import Layer
 
 Model = TypeVar("Model", bound=nn.Module)
-
 
 LARGEST_TABLE = 1 << 25  # numbers in the products of all words
 
@@ -35,24 +34,6 @@ def ready(model: Model, precision: Precision) -> Model:
         if isinstance(part, LanguageModel | Decoder):
             _keep_products(part)
     return found
-
-
-def evaluating(model: Model) -> Model:
-    """The model with its weights, undisturbed by what training does; nothing is compiled for it, as a job is often over
-    before a compiler is."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    found = copy.deepcopy(model, shared).eval()
-    for part in found.modules():
-        if isinstance(part, Layer):
-            part.engine = "uncompiled"
-    return found
-
-
-def exchange(model: nn.Module, other: Callable[[nn.Module], nn.Module]) -> None:
-    """Puts in the place of each part of a model what `other` makes of it."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            setattr(parent, name, other(child))
 
 
 def _made_ready(part: nn.Module, precision: Precision) -> nn.Module:

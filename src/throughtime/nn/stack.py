@@ -49,6 +49,8 @@ class Layer(nn.Module):
         resets: Tensor | None,
         noise: Sequence[Noise | None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
+        """(batch, time, features) and what each direction begins with -> (batch, time, width) and what each ends with;
+        `lengths` and `resets` as in `recurrence.run`."""
         sides = enumerate(zip(state, noise, strict=True))
         runs = [self.run(direction, inputs, start, lengths, resets, drawn) for direction, (start, drawn) in sides]
         outputs = [found for found, _ in runs]
@@ -128,6 +130,7 @@ class Stack(nn.Module):
         resets: Tensor | None = None,
         noise: StackNoise | None = None,
     ) -> tuple[Tensor, StackState]:
+        """The last layer's outputs and the state, of `layered`."""
         outputs, final = self.layered(inputs, state, lengths, resets, noise)
         return outputs[-1], final
 
@@ -139,7 +142,14 @@ class Stack(nn.Module):
         resets: Tensor | None = None,
         noise: StackNoise | None = None,
     ) -> tuple[list[Tensor], StackState]:
-        """The same, with the outputs of every layer."""
+        """The outputs of every layer, (batch, time, its width), the last one's behind, and the state after the last step.
+
+        Args:
+            inputs: (batch, time, features).
+            state: what each layer and direction begins with; None for the cells' initial states.
+            lengths, resets: (batch,) and (batch, time), as in `recurrence.run`.
+            noise: what `draw` gave, for a sequence that comes in parts; None draws for this run alone.
+        """
         found, final = [], []
         for place, layer in enumerate(self.layers):
             start = (None,) * self.directions if state is None else state[place]

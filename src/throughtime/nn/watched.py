@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.cells.base import Cell, CellState, Noise
-from throughtime.nn.ready import evaluating, exchange
+from throughtime.nn.copies import evaluating, exchange
 from throughtime.nn.stack import Layer
 from throughtime.nn.state import replace_rows
 

@@ -42,9 +42,9 @@ class Record:
             "state": "running",
             "error": None,
             "folder": str(folder),
-            **facts,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
+            **facts,
         }
 
     @classmethod
@@ -66,8 +66,11 @@ class Record:
 
     @classmethod
     def reopen(cls, folder: Path) -> "Record":
-        """The record that another process of this run opened."""
-        return cls(folder, read_summary(folder))
+        """The record that another process of this run opened, and with it the time since then."""
+        record = cls(folder, read_summary(folder))
+        since = datetime.now(UTC) - datetime.fromisoformat(record.facts["started"])
+        record._started -= since.total_seconds()
+        return record
 
     def write(self, facts: dict[str, Any]) -> None:
         """Adds facts and writes the whole summary anew."""

@@ -120,10 +120,8 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     if len(progress.history) == progress.earlier:  # a resumed run had nothing left to do
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
-    samples = _callback(trainer, Decoding).samples
     chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
     trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)
-    _callback(trainer, Decoding).samples = samples
     metric = parts.monitored(settings)
     pick = max if direction(metric) == "max" else min
     found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
+from throughtime.nn.copies import evaluating
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.precision import Precision, product
-from throughtime.nn.ready import evaluating, ready
+from throughtime.nn.ready import ready
 from throughtime.nn.state import State, map_state, select_rows
 
 Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or prompts

@@ -26,8 +26,7 @@ from throughtime.train.through_time import read, read_checkpointed
 
 
 class TokenMean(MeanMetric):
-    """Summed losses over the targets they are of. torchmetrics' own update would wait for the device at each step, to look
-    for NaN."""
+    """Summed losses over the targets they are of; torchmetrics' own update takes means, and their weights."""
 
     def update(self, total: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         self.mean_value += total

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from throughtime.nn.cells.base import Cell, CellState, Stage
 
-
 LEAST = -80.0  # a stabiliser of less divides to nothing as well, and by infinity in float32, which has no derivative
 
 

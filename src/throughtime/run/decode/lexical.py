@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -58,9 +57,6 @@ def _learned(choice: config.Shortlist, files: list[Path], reads: Tokenizer, writ
 
 
 def _write(shortlist: Shortlist, path: Path) -> None:
-    """Processes that learn the same side by side do not meet: each has a file of its own until it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = path.with_name(f"{os.getpid()}-{path.name}")
-    with whole_file(own) as fresh, fresh.open("wb") as file:
+    with whole_file(path) as fresh, fresh.open("wb") as file:
         np.savez(file, likely=shortlist.likely.numpy(), always=shortlist.always.numpy())
-    os.replace(own, path)
