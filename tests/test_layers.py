@@ -13,7 +13,7 @@ LAYERS = [
     ["config.data", "config.model", "config.search", "config.check"],
     ["config.training"],
     ["config.train_config", "config.decode_config"],
-    ["config", "whole", "memory"],
+    ["config", "whole", "memory", "terminal"],
     ["data.paths"],
     [
         "data.tokenizer",

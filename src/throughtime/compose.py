@@ -97,7 +97,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*before, *arguments]
 
 
-def _place(override: Any) -> str:
+def _place(override: Override) -> str:
     """What an override sets: `cell` and `cell@encoder.cell` are two places."""
     return override.key_or_group + (f"@{override.package}" if override.package else "")
 
@@ -280,11 +280,6 @@ def _jobs(overrides: list[Override]) -> Iterator[list[str]]:
     for override in overrides:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             continue
-        package = f"@{override.package}" if override.package else ""
-        sweep = override.is_sweep_override()
-        axes.append(
-            [f"{override.key_or_group}{package}={value}" for value in _values(override)]
-            if sweep
-            else [override.input_line]
-        )
+        swept = override.is_sweep_override()
+        axes.append([f"{_place(override)}={value}" for value in _values(override)] if swept else [override.input_line])
     return (list(job) for job in product(*axes))  # type: ignore[arg-type]

@@ -314,3 +314,11 @@ def test_the_stabiliser_holds_where_the_exponential_would_overflow() -> None:
     outputs.sum().backward()
     assert outputs.isfinite().all() and (final["n"] >= 1).all()
     assert all(weight.grad.isfinite().all() for weight in cell.parameters())
+
+
+def test_auto_says_nothing_of_a_batch_that_torch_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row without a step is the loop's, which nobody asked to be another's."""
+    with torch.no_grad():
+        outputs, _ = recurrence.run(Lstm(3, 4), torch.randn(2, 3, 3), lengths=torch.tensor([0, 3]))
+    assert not outputs[0].any() and outputs[1].any()
+    assert not capsys.readouterr().err

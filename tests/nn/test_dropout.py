@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.conftest import AWD, settings
 
-from throughtime import build
+from throughtime import build, config
 from throughtime.nn import recurrence
-from throughtime.nn.cells import CELLS, Cell, Gru, Lstm, cell_class
+from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, Lstm, cell_class
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.noisy import CandidateDropCell, NoisyCell, VariationalCell, ZoneoutCell
 from throughtime.nn.decoder import Decoder
@@ -109,6 +109,13 @@ def test_every_engine_runs_a_noisy_cell_alike(kind: str, name: str) -> None:
     }
     cell, inputs = makers[kind](), torch.randn(3, 5, 3)
     torch.testing.assert_close(units("fused", cell, inputs), units("loop", cell, inputs))
+
+
+@pytest.mark.parametrize("name", [*CELLS, *LINEAR, "rnn", "qrnn", "mlstm"])
+def test_the_schema_knows_which_cells_multiply_a_state(name: str) -> None:
+    cell = cell_class(settings(f"cell={name}").cell)(3, 8)
+    assert (not any(len(matrix) for matrix, _ in cell.matrices())) == (name in config.WITHOUT_PRODUCT)
+    assert (not any(VariationalCell(cell, 0.3)._masked)) == (name in (*config.WITHOUT_PRODUCT, "qrnn"))
 
 
 def told(cell: Cell, inputs: torch.Tensor) -> tuple[torch.Tensor, CellState, list[torch.Tensor]]:

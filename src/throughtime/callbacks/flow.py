@@ -25,8 +25,12 @@ class GradientFlow(lightning.Callback):
     def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
         self._choice, self._tracker, self._folder = choice, tracker, folder
         self._batch: Any = None
-        self._earlier: dict[int, list[Flow]] = {}  # by step
-        self.flows: list[Flow] = []  # of the last validation
+        self._followed: dict[int, list[Flow]] = {}  # by the step of the validation
+
+    @property
+    def flows(self) -> list[Flow]:
+        """Those of the last validation."""
+        return next(reversed(self._followed.values()), [])
 
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -38,9 +42,8 @@ class GradientFlow(lightning.Callback):
         if not self._follows(trainer):
             return
         with torch.enable_grad():
-            self.flows = gradient_flow(pl_module.model, self._batch, self._choice.rows, self._choice.steps)
-        self._batch = None
-        self._earlier[trainer.global_step] = self.flows
+            found = gradient_flow(pl_module.model, self._batch, self._choice.rows, self._choice.steps)
+        self._batch, self._followed[trainer.global_step] = None, found
         self._record(trainer)
         self._draw(trainer.global_step)
 
@@ -62,7 +65,7 @@ class GradientFlow(lightning.Callback):
 
     def _draw(self, step: int) -> None:
         """The last validation and some of those before, evenly spread."""
-        steps, picture = list(self._earlier), self._folder / "gradient_flow.png"
+        steps, picture = list(self._followed), self._folder / "gradient_flow.png"
         shown = sorted({steps[-1 - place * len(steps) // SHOWN] for place in range(SHOWN)})
-        draw(picture, {f"step {at:,}": self._earlier[at] for at in shown})
+        draw(picture, {f"step {at:,}": self._followed[at] for at in shown})
         self._tracker.picture("gradient_flow_over_time", picture, step)

@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 import lightning
-from rich.console import Console
 
+from throughtime.terminal import console
 from throughtime.train.quality import MEASURES
 
 SHOWN = ("loss", "perplexity", "bits_per_character", *MEASURES)
@@ -24,7 +24,7 @@ class Progress(lightning.Callback):
         self.seconds = 0.0
         self._started: float | None = None
         self._tokens = 0  # seen before the run was resumed
-        self._console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console = console(soft_wrap=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}

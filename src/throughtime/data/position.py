@@ -31,7 +31,7 @@ class Position:
         """
         whole = state["position"] == state["count"]
         now = self._settings
-        before = now if whole else state.get("settings", now)
+        before = now if whole else state.get("settings", now)  # earlier checkpoints do not tell
         for name in [*now, *before]:
             if now.get(name) != before.get(name):
                 allowed = f"{before.get(name)} until the epoch ends that resume= goes on within"

@@ -3,7 +3,7 @@ asked, the first layer's input product of every word kept, what the readout make
 stepped without an engine around it. States, sums over the source and logits stay in float32."""
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from throughtime.nn.attention import MultiheadAttention
 from throughtime.nn.cells import Cell, Lstm
 from throughtime.nn.cells.base import CellState, StageFunction
-from throughtime.nn.copies import evaluating, exchange
+from throughtime.nn.copies import Model, evaluating, exchange
 from throughtime.nn.decoder import Decoder, Readout
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
 from throughtime.nn.stack import Layer
-
-Model = TypeVar("Model", bound=nn.Module)
 
 LARGEST_TABLE = 1 << 25  # numbers in the products of all words
 

@@ -82,7 +82,7 @@ def _run(
                 if engine != "auto":
                     raise
                 tell_once(f"{mistake} engine=auto takes that.")
-        case "native" | "scan":
+        case "native" | "scan" if not chosen:
             tell_once(f"engine={engine} has no {type(cell).__name__} for such a batch, so engine=loop takes its place")
     return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 

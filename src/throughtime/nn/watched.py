@@ -1,17 +1,15 @@
 """A model that remembers every state it comes through, for whoever asks how a gradient gets there."""
 
 from collections.abc import Iterator
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.nn.cells.base import Cell, CellState, Noise
-from throughtime.nn.copies import evaluating, exchange
+from throughtime.nn.copies import Model, evaluating, exchange
 from throughtime.nn.stack import Layer
 from throughtime.nn.state import replace_rows
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def watched(model: Model) -> Model:
@@ -47,10 +45,9 @@ class WatchedLayer(Layer):
         /,
     ) -> tuple[Tensor, CellState]:
         outputs: list[Tensor] = []
-        steps = (inputs.flip(1) if direction else inputs).split(1, dim=1)
-        for time, part in enumerate(steps):
+        initial = cast(Cell, self.cells[direction]).initial_state(len(inputs))
+        for time, part in enumerate((inputs.flip(1) if direction else inputs).split(1, dim=1)):
             if resets is not None and start is not None:
-                initial = cast(Cell, self.cells[direction]).initial_state(len(inputs))
                 start = replace_rows(start, resets[:, time], initial)
             output, start = super().run(direction, part, start, None, None, None)
             outputs.append(output)

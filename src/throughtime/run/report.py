@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from throughtime import config
 from throughtime.data.prepare import Prepared
 from throughtime.run.record import Record
+from throughtime.terminal import console
 from throughtime.train.flow import Flow
 from throughtime.train.task import Task
 
-_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+_console = console(soft_wrap=True)
 
 
 def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, trainer: Any, start: Path | None) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from rich.console import Console
 from rich.table import Table
 
 from throughtime.config import sentence, wrong
 from throughtime.run.record import read_summary
+from throughtime.terminal import console
 from throughtime.whole import whole_file
 
 DRAWN = 10  # of the best jobs, in the picture of where their gradients die
@@ -110,16 +110,15 @@ def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
     from throughtime.train import flow, flow_picture
 
     files = {job["job"]: folder / job["job"] / "gradient_flow.jsonl" for job in jobs if job["rank"]}
-    found = {job: flow.read_last(file) for job, file in files.items() if file.exists()}
-    if found:
+    best = list(islice((job for job, file in files.items() if file.exists()), DRAWN))
+    if best:
         labels = varied(jobs)
-        best = islice(found.items(), DRAWN)
-        flow_picture.draw(folder / "gradient_flow.png", {labels[job] or f"job {job}": flows for job, flows in best})
+        found = {labels[job] or f"job {job}": flow.read_last(files[job]) for job in best}
+        flow_picture.draw(folder / "gradient_flow.png", found)
 
 
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """The ranking on the terminal; overrides that all jobs share are left out."""
-    console = Console(markup=False, emoji=False, highlight=False)
     monitors = list(dict.fromkeys(job["monitor"] for job in jobs if job["rank"]))
     table = Table(title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}")
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):
@@ -130,7 +129,8 @@ def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
         result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
         cells = (job["rank"] or "-", job["job"], labels[job["job"]], result)
         table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))
-    console.print(table)
-    console.print(f"ranking    {folder / 'sweep.csv'}", soft_wrap=True)
+    shown = console()
+    shown.print(table)
+    shown.print(f"ranking    {folder / 'sweep.csv'}", soft_wrap=True)
     if (folder / "gradient_flow.png").exists():
-        console.print(f"gradients  {folder / 'gradient_flow.png'}", soft_wrap=True)
+        shown.print(f"gradients  {folder / 'gradient_flow.png'}", soft_wrap=True)
