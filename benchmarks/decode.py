@@ -47,7 +47,7 @@ ON_DEVICE: AbstractContextManager[Any] = DEVICE if DEVICE.type == "cuda" else nu
 
 @torch.no_grad()
 def plain_loop(found: Decodable, batch: list[list[int]], size: int, longest: int) -> list[list[int]]:
-    """Beam search over the model's own `start` and `step`, ranked by log-probability per token."""
+    """Beam search over the model's own `start` and its decoder's steps, ranked by log-probability per token."""
     model, count = cast(EncoderDecoder, found.model), len(batch)
     closed = [[*source, EOS] for source in batch]
     state = model.start(pad(closed), torch.tensor([len(source) for source in closed]))
@@ -59,8 +59,8 @@ def plain_loop(found: Decodable, batch: list[list[int]], size: int, longest: int
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in batch]
     done = [False] * count
     for length in range(1, longest + 1):
-        logits, state = model.step(last, state)
-        scores = totals[..., None] + torch.log_softmax(logits[:, -1], dim=-1).view(count, size, -1)
+        readout, state = model.decoder(last, state)
+        scores = totals[..., None] + torch.log_softmax(model.output(readout[:, -1]), dim=-1).view(count, size, -1)
         totals, places = scores.flatten(1).topk(size)
         parents, chosen = places // scores.shape[2], places % scores.shape[2]
         tokens = torch.cat([tokens.gather(1, parents[..., None].expand_as(tokens)), chosen[..., None]], dim=2)

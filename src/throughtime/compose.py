@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -119,21 +120,30 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
         _refuse_unknown_choice(override)
         if override.key_or_group == "hydra.job.chdir" and override.value():
             raise config.wrong("hydra.job.chdir", True, "false, as paths are those of where the program is started")
-        if override.is_sweep_override() and not sweeping:
-            raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
-        if override.is_discrete_sweep() and not _values(override):
-            raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")
-        if override.is_interval_sweep() and "hydra/sweeper" not in {other.key_or_group for other in overrides}:
-            raise config.Mistake(
-                f"{override.input_line} is an interval: allowed are values, without another hydra/sweeper."
-            )
+        _refuse_misplaced_sweep(override, sweeping, overrides)
     _refuse_unknown_keys(program, overrides)
-    jobs: list[Any] = []
-    for job in islice(_jobs(overrides), COMBINATIONS):
-        jobs.append(config.check(composed(program, job), SCHEMAS[program]))
+    jobs, folders = list[Any](), list[str]()
+    for number, job in enumerate(islice(_jobs(overrides), COMBINATIONS)):
+        jobs.append(config.check(composed(program, job, number), SCHEMAS[program]))
+        folders.append(HydraConfig.get().sweep.subdir)
         if isinstance(jobs[-1], config.TrainConfig):
             _refuse_unwritable(jobs[-1].outputs)
+    (folder, count), *_ = Counter(folders).most_common()
+    if sweeping and count > 1:
+        raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
     return jobs[0]
+
+
+def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Override]) -> None:
+    """Refuses several values where one is wanted, none at all, and intervals that no sweeper here knows."""
+    if override.is_sweep_override() and not sweeping:
+        raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+    if override.is_discrete_sweep() and not _values(override):
+        raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")
+    if override.is_interval_sweep() and "hydra/sweeper" not in {other.key_or_group for other in others}:
+        raise config.Mistake(
+            f"{override.input_line} is an interval: allowed are values, without another hydra/sweeper."
+        )
 
 
 def ready(program: str, arguments: Sequence[str]) -> list[str]:
@@ -199,16 +209,15 @@ def _parsed(text: str) -> Override:
         ) from error
 
 
-def composed(program: str, overrides: list[str]) -> dict[str, Any]:
-    """The settings of `program` (train or decode) under the overrides, unchecked."""
+def composed(program: str, overrides: list[str], number: int = 0) -> dict[str, Any]:
+    """The settings of `program` (train or decode) under the overrides, unchecked; `number` is that of a sweep's job."""
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             values = compose(program, overrides, return_hydra_config=True)
         with open_dict(values):
-            values.hydra.job.num = 0
-            HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks
-            del values["hydra"]
-        return settings(program, values)
+            values.hydra.job.num = number
+        HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks
+        return settings(program, OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(
             f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0].rstrip('.')}."

@@ -325,9 +325,10 @@ def test_a_resumed_plateau_has_its_own_factor(train: Callable[..., Path]) -> Non
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        ("cell=gru", "cell.name=gru: allowed is lstm"),
-        ("schedule=cosine", "schedule.name=cosine: allowed is plateau"),
+        ("cell=gru", "cell=gru: allowed is lstm"),
+        ("schedule=cosine", "schedule=cosine: allowed is plateau"),
         ("dropout=zoneout", "dropout=zoneout: allowed is none"),
+        ("cell.chrono=9", "cell.chrono=9: allowed is null"),
     ],
 )
 def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: str, sentence: str) -> None:

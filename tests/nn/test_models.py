@@ -95,13 +95,13 @@ def loss(model: EncoderDecoder, batch: PairBatch) -> torch.Tensor:
 
 def as_alone(model: EncoderDecoder) -> None:
     """Asserts that a batch of mixed lengths gives each sentence what it gets alone, and the weights the same gradient."""
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
     logits = model(batch.source, batch.source_lengths, batch.tokens)
     loss(model, batch).backward()
     together = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
     model.zero_grad()
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
-        alone = collate([source], [target], [row])
+        alone = collate([source], [target])
         single = model(alone.source, alone.source_lengths, alone.tokens)
         close(logits[row, : len(target) + 1], single[0])
         loss(model, alone).backward()
@@ -131,12 +131,12 @@ def test_stepwise_decoding_is_teacher_forcing(context: str) -> None:
     width = "model.merge=sum" if context == "context=dot" else "model.depth=2"
     for cell in ("cell=lstm", *(OTHERS if context in ("context=every_step", "context=additive") else [])):
         model = mixed(width, context, cell)
-        batch = collate(SOURCES, TARGETS, [0, 1, 2])
+        batch = collate(SOURCES, TARGETS)
         whole = model(batch.source, batch.source_lengths, batch.tokens)
         state = model.start(batch.source, batch.source_lengths)
         for time in range(batch.tokens.shape[1]):
-            logits, state = model.step(batch.tokens[:, time : time + 1], state)
-            close(logits[:, 0], whole[:, time])
+            readout, state = model.decoder(batch.tokens[:, time : time + 1], state)
+            close(model.output(readout[:, 0]), whole[:, time])
 
 
 @torch.no_grad()
@@ -155,7 +155,7 @@ def test_a_stepper_keeps_hypotheses_apart(context: str) -> None:
     found, _ = stepper.step(second, state)
     histories = [[6, 11], [6, 12], [10, 4], [9, 5]]
     for place, history in enumerate(histories):
-        pair = collate([SOURCES[[0, 2][place // 2]]], [history], [0])
+        pair = collate([SOURCES[[0, 2][place // 2]]], [history])
         scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens)[0, -1], dim=-1)
         ours = found.log_probabilities[place // 2, place % 2]
         torch.testing.assert_close(ours[3:], scores[3:].float())  # a search adds up in float32
@@ -164,7 +164,7 @@ def test_a_stepper_keeps_hypotheses_apart(context: str) -> None:
 @pytest.mark.parametrize("kind", ["linear", "copy", "zero"])
 def test_bridges_are_their_equations(kind: str) -> None:
     model = translator(f"model.bridge={kind}", "encoder.hidden=3", "encoder.depth=2", "model.depth=3", "cell=lstm")
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
     encoded = model.encoder(batch.source, batch.source_lengths)
     bridge, initial = model.decoder.bridge, model.decoder.stack.initial_state(3)
     for place, origin in enumerate([0, 0, 1]):
@@ -180,8 +180,8 @@ def test_bridges_are_their_equations(kind: str) -> None:
 def test_only_the_words_of_a_source_are_reversed() -> None:
     reversing, plain = translator("encoder.reverse_source=true"), translator()
     plain.load_state_dict(reversing.state_dict())
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
-    backward = collate([source[::-1] for source in SOURCES], TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
+    backward = collate([source[::-1] for source in SOURCES], TARGETS)
     close(
         reversing(batch.source, batch.source_lengths, batch.tokens),
         plain(backward.source, backward.source_lengths, backward.tokens),
@@ -191,8 +191,8 @@ def test_only_the_words_of_a_source_are_reversed() -> None:
 def test_attention_finds_the_words_where_the_source_has_them() -> None:
     reading, plain = translator("encoder.reverse_source=true").encoder, translator().encoder
     plain.load_state_dict(reading.state_dict())
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
-    backward = collate([source[::-1] for source in SOURCES], TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
+    backward = collate([source[::-1] for source in SOURCES], TARGETS)
     found = reading(batch.source, batch.source_lengths).memory
     read = plain(backward.source, backward.source_lengths).memory
     for row, source in enumerate(SOURCES):
@@ -208,7 +208,7 @@ def test_ties_share_their_weights() -> None:
 
 
 def test_chunks_leave_the_decoders_values_and_cut_its_gradient() -> None:
-    model, batch = translator("context=initial_state"), collate(SOURCES, TARGETS, [0, 1, 2])
+    model, batch = translator("context=initial_state"), collate(SOURCES, TARGETS)
     close(
         model(batch.source, batch.source_lengths, batch.tokens, 2),
         model(batch.source, batch.source_lengths, batch.tokens),
@@ -269,7 +269,7 @@ def test_model_search_is_batch_free_and_rescores(search_name: str) -> None:
         (alone,) = search(choice, stepper_of(model), [source], torch.Generator())
         assert [h.tokens for h in alone] == [h.tokens for h in found]
         best = found[0]
-        pair = collate([source], [best.tokens], [0])
+        pair = collate([source], [best.tokens])
         scores = torch.log_softmax(model(pair.source, pair.source_lengths, pair.tokens), dim=-1)
         targets = torch.where(pair.targets == IGNORED, EOS, pair.targets)[:, : best.length]
         total = scores[:, : best.length].gather(-1, targets[..., None]).sum().detach()
@@ -287,14 +287,14 @@ def test_prompts_of_any_length_continue_as_alone() -> None:
         logits, _ = model(torch.tensor([[BOS, *prompt, *found[0].tokens]]))
         scores = torch.log_softmax(logits[0], dim=-1)[len(prompt) :]
         total = sum(
-            float(scores[place, token]) for place, token in enumerate([*found[0].tokens, EOS][: found[0].length])
+            scores[place, token].item() for place, token in enumerate([*found[0].tokens, EOS][: found[0].length])
         )
         assert found[0].log_probability == pytest.approx(total, abs=1e-4)
 
 
 def test_the_bridge_keeps_layers_and_directions_apart() -> None:
     model = translator("model.depth=2", "cell=lstm")
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
     encoded = model.encoder(batch.source, batch.source_lengths)
     initial = model.decoder.stack.initial_state(len(SOURCES))
     before = model.decoder.bridge(encoded.state, initial)
@@ -305,7 +305,7 @@ def test_the_bridge_keeps_layers_and_directions_apart() -> None:
 
 
 def test_what_is_not_bridged_begins_afresh() -> None:
-    model, batch = translator("cell=slstm", "cell.heads=2"), collate(SOURCES, TARGETS, [0, 1, 2])
+    model, batch = translator("cell=slstm", "cell.heads=2"), collate(SOURCES, TARGETS)
     ((state,),) = model.start(batch.source, batch.source_lengths).stack
     fresh = model.decoder.stack.initial_state(len(SOURCES))[0][0]
     assert state["h"].any()

@@ -35,14 +35,14 @@ def in_one_go(model: PrefixModel, source: list[int], target: list[int]) -> Tenso
 
 
 def test_a_mixed_batch_is_each_text_in_one_go(model: PrefixModel) -> None:
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
     logits = model(batch.source, batch.source_lengths, batch.tokens)
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
         close(logits[row, : len(target) + 1], in_one_go(model, source, target))
 
 
 def test_chunks_cut_the_gradient_and_nothing_else(model: PrefixModel) -> None:
-    batch = collate(SOURCES, TARGETS, [0, 1, 2])
+    batch = collate(SOURCES, TARGETS)
     whole = model(batch.source, batch.source_lengths, batch.tokens)
     cut = model(batch.source, batch.source_lengths, batch.tokens, chunk=2)
     close(cut, whole)
@@ -57,7 +57,7 @@ def test_a_text_that_comes_in_parts_is_dropped_by_one_mask() -> None:
     locked = [*AWD, "dropout.words=0.4", "dropout.inputs=0.4", "dropout.outputs=0.4", "dropout.weights=0.4"]
     built = build.model(settings(*SMALL, *locked), {"source": 13, "target": 13}).double()
     assert isinstance(built, PrefixModel)
-    batch, found = collate(SOURCES, TARGETS, [0, 1, 2]), []
+    batch, found = collate(SOURCES, TARGETS), []
     for chunk in (None, 2):
         torch.manual_seed(5)
         found.append(built.features(batch.source, batch.source_lengths, batch.tokens, chunk))

@@ -42,8 +42,8 @@ def built(*overrides: str) -> nn.Module:
 def stepped(model: EncoderDecoder) -> Tensor:
     state, logits = model.start(SOURCE, LENGTHS), []
     for token in TOKENS.split(1, dim=1):
-        found, state = model.step(token, state)
-        logits.append(found)
+        readout, state = model.decoder(token, state)
+        logits.append(model.output(readout))
     return torch.cat(logits, dim=1)
 
 

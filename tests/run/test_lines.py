@@ -126,13 +126,19 @@ def test_json_lines(translator: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert [remark.split(" line ")[1][0] for remark in remarks] == ["3", "4", "5"]
 
 
-def test_a_prefix_is_how_the_answer_begins(translator: Path, tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text('{"source": "one", "prefix": "de"}\n{"source": "one"}\n')
+def test_a_prefix_is_how_the_answer_begins(
+    translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"source": "one", "prefix": prefix} for prefix in ("de", None, 5)]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = [f"input={tmp_path}/in.jsonl", f"output={tmp_path}/out.txt"]
     job(f"checkpoint={translator}", *files, "search=greedy")
-    forced, free = (tmp_path / "out.txt").read_text().splitlines()
+    forced, free, strange = (tmp_path / "out.txt").read_text().splitlines()
     assert forced.startswith("de")
     assert not free.startswith("de")
+    assert strange == free
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith("line 3 has the prefix 5, which is no text; it is left out.")
 
 
 def test_of_many_strange_lines_the_first_are_told(

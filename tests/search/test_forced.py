@@ -50,7 +50,7 @@ def test_padding_and_company_change_nothing(stop: str) -> None:
 
 def test_force_decoding_is_teacher_forcing() -> None:
     model, targets = translator("context=initial_state"), [[4, 5, EOS], [6, EOS], [7, 8, 9, 10]]
-    batch = collate(SOURCES, targets, [0, 1, 2])
+    batch = collate(SOURCES, targets)
     whole = torch.log_softmax(model(batch.source, batch.source_lengths, batch.tokens), dim=-1)
     for row, (target, scores) in enumerate(zip(targets, force(stepper_of(model), SOURCES, targets), strict=True)):
         exact = [float(whole[row, time, token].detach()) for time, token in enumerate(target)]

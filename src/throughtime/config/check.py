@@ -56,7 +56,7 @@ def _named(value: Mapping[str, Any], sections: list[Any]) -> Any:
 
 
 def _by_name(sections: list[Any]) -> dict[Any, Any]:
-    return {name: section for section in sections for name in get_args(get_type_hints(section)["name"])}
+    return {name: section for section in sections for name in get_args(get_type_hints(section).get("name"))}
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
@@ -105,8 +105,8 @@ def _section(value: Any, sections: list[Any], where: str) -> Any:
     """The section whose `name` literal is the one given; a section without a name stands alone."""
     if not isinstance(value, Mapping):
         raise wrong(where, value, "a group of settings")
-    if len(sections) > 1:
-        _choice(value.get("name"), tuple(_by_name(sections)), where)
+    if names := tuple(_by_name(sections)):
+        _choice(value.get("name"), names, where)
     return check(value, _named(value, sections), f"{where}.")
 
 

@@ -10,7 +10,7 @@ class Mistake(Exception):
 
 def wrong(setting: str, value: object, allowed: str) -> Mistake:
     """The sentence for a setting whose value is not allowed."""
-    return Mistake(f"{setting}={_shown(value)}: allowed is {allowed}" + "." * (not allowed.endswith("?")))
+    return Mistake(f"{setting}={shown(value)}: allowed is {allowed}" + "." * (not allowed.endswith("?")))
 
 
 def sentence(error: BaseException) -> str:
@@ -21,7 +21,7 @@ def sentence(error: BaseException) -> str:
     return " ".join(line for line in lines if line) or type(error).__name__
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as the user wrote it."""
     if value is None:
         return "null"
@@ -38,5 +38,5 @@ def nearest(word: str, known: list[str]) -> str:
 
 def alternatives(words: list[Any]) -> str:
     """Words as a sentence lists them."""
-    shown = [str(word) for word in words]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+    *others, last = map(str, words)
+    return f"{', '.join(others)} or {last}" if others else last

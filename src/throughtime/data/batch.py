@@ -34,14 +34,13 @@ class PairBatch(NamedTuple):
     """Pairs of about equal length.
 
     `source`: (batch, source time), ends in eos, then pad; `source_lengths`: (batch,) with eos; `tokens` and `targets`:
-    (batch, target time), bos + target and target + eos; `rows`: (batch,), the pairs' places in their split.
+    (batch, target time), bos + target and target + eos.
     """
 
     source: Tensor
     source_lengths: Tensor
     tokens: Tensor
     targets: Tensor
-    rows: Tensor
 
 
 def pad(sequences: list[list[int]], filler: int = PAD) -> Tensor:

@@ -52,7 +52,7 @@ def open_pairs(folder: Path) -> datasets.Dataset:
     return datasets.load_from_disk(str(folder))
 
 
-def collate(sources: list[list[int]], targets: list[list[int]], rows: list[int]) -> PairBatch:
+def collate(sources: list[list[int]], targets: list[list[int]]) -> PairBatch:
     """A padded batch of token ids without special ids."""
     closed = [[*ids, EOS] for ids in sources]
     return PairBatch(
@@ -60,7 +60,6 @@ def collate(sources: list[list[int]], targets: list[list[int]], rows: list[int])
         source_lengths=torch.tensor([len(ids) for ids in closed]),
         tokens=pad([[BOS, *ids] for ids in targets]),
         targets=pad([[*ids, EOS] for ids in targets], IGNORED),
-        rows=torch.tensor(rows),
     )
 
 
@@ -117,9 +116,8 @@ class PairLoader(Position):
         return np.split(order, self._cuts) if len(order) else []
 
     def _collated(self, batch: np.ndarray[Any, Any]) -> PairBatch:
-        rows = self._rows[batch].tolist()
-        found = self._pairs[rows]
-        return collate(found["source_ids"], found["target_ids"], rows)
+        found = self._pairs[self._rows[batch].tolist()]
+        return collate(found["source_ids"], found["target_ids"])
 
 
 def cut(lengths: np.ndarray[Any, Any], budget: int) -> list[int]:

@@ -127,8 +127,3 @@ class EncoderDecoder(nn.Module):
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
         """The decoder's state once the source is read."""
         return self.decoder.start(self.encoder(source, source_lengths))
-
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """(batch, time) and a state -> logits (batch, time, vocabulary) and the next state."""
-        outputs, state = self.decoder(tokens, state)
-        return self.output(self.dropout(outputs)), state

@@ -154,7 +154,8 @@ def _refuse_other_model(settings: config.TrainConfig, task: Task, start: Path) -
         for key, value in sorted(now["config"][group].items(), key=lambda item: item[0] != "name"):
             before = ours["config"][group].get(key)
             if value != before and (key == "name" or group not in ("optim", "schedule")):
-                raise config.wrong(f"{group}.{key}", value, f"{before}, as in the checkpoint resume={start}")
+                setting, allowed = f"{group}.{key}".removesuffix(".name"), config.shown(before)
+                raise config.wrong(setting, value, f"{allowed}, as in the checkpoint resume={start}")
     if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
         before = ours["config"]["dropout"]["name"]
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")

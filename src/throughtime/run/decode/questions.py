@@ -65,8 +65,13 @@ def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
         if not texts:
             asked.remarks.append(f"is no JSON object with a text under {_or(keys)}; that text is taken to be empty.")
         setattr(asked, part, texts[0] if texts else "")
-    if isinstance(found.get("prefix"), str):
-        asked.prefix = found["prefix"]
+    match found.get("prefix"):
+        case str(prefix):
+            asked.prefix = prefix
+        case None:
+            pass
+        case other:
+            asked.remarks.append(f"has the prefix {json.dumps(other)}, which is no text; it is left out.")
 
 
 def _or(keys: tuple[str, ...]) -> str:
