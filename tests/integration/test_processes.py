@@ -103,6 +103,21 @@ def test_two_processes_equal_one_with_twice_the_columns(
         torch.testing.assert_close(weights["shared"][key], weight, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("evaluation", ["static", "cache", "dynamic"])
+def test_two_processes_test_as_one_with_twice_the_columns(
+    program: Program, tmp_path: Path, story: Path, evaluation: str
+) -> None:
+    common = [*TINY, "data=text", f"data.path={story}", f"evaluation={evaluation}", "trainer.precision=64-true"]
+    common += ["optim=sgd", "optim.lr=0.5", "batch.restarts=0", "trainer.steps=8", "tbptt.chunk=16"]
+    alone, shared = ["batch.columns=4"], ["batch.columns=2", "trainer=ddp", "trainer.accelerator=cpu"]
+    losses = []
+    for name, places in (("alone", alone), ("shared", shared)):
+        done = program("train.py", *common, *places, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stderr
+        losses.append(json.loads((tmp_path / name / "summary.json").read_text())["test/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
 def test_two_processes_share_the_pairs_of_each_step(program: Program, tmp_path: Path) -> None:
     """Against the same steps by hand: both ranks' batches, the loss over all their tokens, clipped, plain descent."""
     common = [*TINY, *FEW_NUMBERS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.epochs=3", "batch.tokens=512"]
