@@ -95,7 +95,17 @@ def continued(arguments: Sequence[str]) -> list[str]:
     begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
     own = ("hydra.", "hydra/", "resume")  # of the run that was
     before = [text for text in begun if _place(_parsed(text)) not in said and not text.startswith(own)]
-    return [*before, *arguments]
+    return [*_still_settings(before, list(said.values())), *arguments]
+
+
+def _still_settings(before: list[str], said: list[Override]) -> list[str]:
+    """What of a run's first overrides the choices that are said anew have: search.size=3 goes with its search=beam."""
+    groups = _groups()
+    choices = [override for override in [*map(_parsed, before), *said] if override.key_or_group in groups]
+    for override in choices:
+        _refuse_unknown_choice(override)
+    known = {*groups, *_keys(composed("train", next(_jobs(choices))))}
+    return [text for text in before if _parsed(text).key_or_group in known]
 
 
 def _place(override: Override) -> str:

@@ -69,3 +69,17 @@ def test_a_resumed_run_goes_on_averaging(train: Callable[..., Path], story: Path
     resumed = saved(train(*text, f"resume={first}", folder="resumed"))
     for key in ("state_dict", "current_model_state"):
         assert torch.equal(whole[key][NAME], resumed[key][NAME])
+
+
+@pytest.mark.parametrize("choice", ["none", "nonmonotone"])
+def test_another_averaging_goes_on_from_the_optimisers_weights(
+    train: Callable[..., Path], story: Path, choice: str
+) -> None:
+    """As a run goes on that never averaged: the mean is of no training, and Adam's moments are those of other weights."""
+    text = ["data=text", f"data.path={story}", *TEXT]
+    plain, averaged = (
+        train(*text, "trainer.epochs=1", f"averaging={first}", folder=first) for first in ("none", "ema")
+    )
+    on = [*text, f"averaging={choice}"]
+    resumed = [saved(train(*on, f"resume={first}", folder=f"after-{first.name}")) for first in (plain, averaged)]
+    assert torch.equal(resumed[0]["state_dict"][NAME], resumed[1]["state_dict"][NAME])

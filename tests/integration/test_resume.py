@@ -165,6 +165,15 @@ def test_what_is_said_anew_of_one_place_leaves_another(train: Callable[..., Path
     assert "search=greedy" not in line and line.count("cell=gru") == 1
 
 
+def test_what_another_choice_does_not_have_falls_away(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "search.size=3", "tbptt.chunk=5", "averaging=ema", "averaging.decay=0.9")
+    line = compose.continued([f"resume={first}", "search=greedy", "averaging=nonmonotone"])
+    assert "tbptt.chunk=5" in line and not {"search.size=3", "averaging.decay=0.9", "averaging=ema"} & set(line)
+    assert compose.ready("train", line) == line
+    with pytest.raises(config.Mistake, match="^search=beem: allowed is"):
+        compose.continued([f"resume={first}", "search=beem"])
+
+
 def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_path: Path, story: Path) -> None:
     text = ["data=text", f"data.path={story}", "cell=gru", "tbptt.chunk=16"]
     assert program("train.py", *TINY, *text, "hydra.run.dir=first").returncode == 0

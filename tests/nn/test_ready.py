@@ -74,9 +74,18 @@ def test_a_ready_model_steps_in_every_form(choice: list[str]) -> None:
         torch.testing.assert_close(stepped(ready(model, "float32")), stepped(model), atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("choice", ["model.residual=false", "model.residual=true", "model.tied=true"])
-def test_a_ready_language_model_steps_on(choice: str, story: object) -> None:
-    model = built("data=text", f"data.path={story}", choice, *["model.embedding=8"] * ("true" in choice))
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["model.residual=false"],
+        ["model.residual=true", "model.embedding=8"],
+        ["model.residual=true", "cell=rnn"],  # the second layer alone
+        ["model.tied=true", "model.embedding=8"],
+    ],
+    ids=" ".join,
+)
+def test_a_ready_language_model_steps_on(choice: list[str], story: object) -> None:
+    model = built("data=text", f"data.path={story}", *choice)
     prepared = ready(model, "float32")
     assert isinstance(model, LanguageModel)
     assert isinstance(prepared, LanguageModel)

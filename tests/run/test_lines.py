@@ -138,7 +138,27 @@ def test_a_prefix_is_how_the_answer_begins(
     assert not free.startswith("de")
     assert strange == free
     (told,) = capsys.readouterr().err.splitlines()
-    assert told.endswith("line 3 has the prefix 5, which is no text; it is left out.")
+    assert told.endswith("line 3 has a prefix that is no text, 5; it is left out.")
+
+
+def test_what_a_line_asks_for_is_in_its_answers(
+    translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [["zq", "xx"], None, [], "zq", ["q"]]
+    rows = [{"source": "one", "contains": contains} for contains in wanted]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = [f"input={tmp_path}/in.jsonl", f"output={tmp_path}/out.txt"]
+    job(f"checkpoint={translator}", *files)
+    asked, *free, other = (tmp_path / "out.txt").read_text().splitlines()
+    assert "zq" in asked and "xx" in asked and "q" in other
+    assert len(set(free)) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith('line 4 has under contains no list of texts, but "zq"; it is left out.')
+    job(f"checkpoint={translator}", *files, "search=greedy")
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" line ")[1] for line in told if "search=beam" in line] == [
+        f"{place} asks for texts to be contained, for which there is search=beam." for place in (1, 5)
+    ]
 
 
 def test_of_many_strange_lines_the_first_are_told(

@@ -61,8 +61,8 @@ class Exponential(Averaging):
 
 
 class Nonmonotone(Averaging):
-    """The plain mean of all weights since the validation loss was no longer below the best of all but the last `patience`
-    validations: the averaging of NT-ASGD (Merity et al. 2017, algorithm 1), with `optim=sgd`."""
+    """The plain mean of all weights since a validation loss was above the best of all but the last `patience`
+    validations before it: the averaging of NT-ASGD (Merity et al. 2017, algorithm 1), with `optim=sgd`."""
 
     def __init__(self, patience: int):
         super().__init__()

@@ -353,16 +353,14 @@ def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: st
         raise wrong("engine", engine, f"{others} with batch.documents=reset")
 
 
-def refuse_unusable_stack(model: Model, cell: Cell) -> None:
-    """Options of the stack that would do nothing, or that its cell does not have."""
+def refuse_idle_residual(model: Model, cell: Cell) -> None:
+    """Residual connections where there is no place for any."""
     written = [output_width(cell, hidden) for hidden in widths(model)]
     read = [model.embedding, *written[:-1]]
     if model.residual and all(before != after for before, after in zip(read, written, strict=True)):
         raise wrong(
             "model.residual", True, "false where no layer is as wide as what it reads (the first: the embedding)"
         )
-    if model.learned_state and isinstance(cell, MatrixCell):
-        raise wrong("model.learned_state", True, "false with cell=mlstm, whose memory begins empty")
 
 
 def _within_step(dropout: Dropout) -> bool:

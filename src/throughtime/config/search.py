@@ -141,5 +141,7 @@ def refuse_contradictory_search(setting: str, search: Search) -> None:
         raise wrong(f"{setting}.groups", search.groups, f"a divisor of {setting}.size={search.size}")
     if isinstance(search, Beam) and search.groups > 1 and search.contains:
         raise wrong(f"{setting}.groups", search.groups, f"1 where {setting}.contains lists texts")
+    if isinstance(search, Beam) and search.finished is not None and search.stop != "finished":
+        raise wrong(f"{setting}.finished", search.finished, f"null with {setting}.stop={search.stop}")
     if isinstance(search, Beam) and search.finished is not None and search.finished < search.n_best:
         raise wrong(f"{setting}.finished", search.finished, f"at least {setting}.n_best={search.n_best}")

@@ -20,8 +20,8 @@ from throughtime.config.model import (
     output_width,
     refuse_contradictory_cell,
     refuse_contradictory_dropout,
+    refuse_idle_residual,
     refuse_other_engine,
-    refuse_unusable_stack,
     widths,
 )
 from throughtime.config.ranges import Count, Seed
@@ -157,7 +157,9 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     for hidden in widths(model):
         refuse_contradictory_cell(config.cell, hidden)
     refuse_other_engine(config.engine, config.cell, config.dropout, config.batch.documents)
-    refuse_unusable_stack(model, config.cell)
+    refuse_idle_residual(model, config.cell)
+    if model.learned_state:
+        _refuse_unlearnable_state(config)
     refuse_contradictory_dropout(config.dropout, config.cell)
     if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
         raise wrong("teacher", config.teacher.name, f"forcing with model={model.name}")
@@ -176,6 +178,15 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     refuse_contradictory_search("sampling", config.sampling)
 
 
+def _refuse_unlearnable_state(config: "TrainConfig") -> None:
+    """The first state is learned where a text is read: in a language model, or in the encoder."""
+    translates = isinstance(config.model, EncoderDecoderShape)
+    if translates and not isinstance(config.encoder, RecurrentEncoder):
+        raise wrong("model.learned_state", True, f"false with encoder={config.encoder.name}, which has no state")
+    if isinstance(reading_cell(config) if translates else config.cell, MatrixCell):
+        raise wrong("model.learned_state", True, "false where a cell=mlstm reads, whose memory begins empty")
+
+
 def _untieable(model: Model, width: int) -> Mistake:
     return wrong(
         "model.tied", True, f"only with model.embedding={model.embedding} equal to the last layer's output, {width}"
@@ -192,6 +203,8 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         setting = "activation" if config.dropout.activation else "temporal"
         value = getattr(config.dropout, setting)
         raise wrong(f"dropout.{setting}", value, f"0 with model={name}, as that penalty is a language model's")
+    if config.batch.documents == "reset":
+        raise wrong("batch.documents", "reset", f"carry with model={name}, whose pairs begin anew anyway")
     if name == "prefix_lm" and not one_vocabulary(config.tokenizer):
         raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
 

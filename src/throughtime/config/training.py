@@ -172,7 +172,7 @@ class NoAveraging:
 
 @dataclass(frozen=True)
 class NonmonotoneAveraging:
-    """The mean of the weights from the first validation loss that is no better than the best before `patience` others."""
+    """The mean of the weights from the first validation loss that is worse than the best before `patience` others."""
 
     name: Literal["nonmonotone"]
     patience: Count
@@ -228,7 +228,7 @@ class Trainer:
 
     epochs: Count
     steps: Count | None
-    minutes: Positive | None
+    minutes: Annotated[float, Range(above=0, at_most=10_000_000)] | None
     validate_every: Count | None
     accumulate: Count
     accelerator: Literal["auto", "cpu", "gpu", "mps"]

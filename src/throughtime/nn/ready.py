@@ -46,7 +46,7 @@ def _keep_products(part: LanguageModel | Decoder) -> None:
     if not isinstance(first, ReadyLayer) or first.cell.features != words.embedding_dim:
         return
     read_again = isinstance(part, Decoder) and part.form.reads_words
-    if read_again or (part.stack.residual and first.cell.features == first.width):
+    if read_again or part.stack.residual[0]:
         return
     if words.num_embeddings * first.cell.projected <= LARGEST_TABLE:
         with torch.no_grad():

@@ -96,7 +96,8 @@ class Stack(nn.Module):
     ):
         super().__init__()
         self.directions = 2 if bidirectional else 1
-        self.width, self.residual = features, residual
+        self.width = features
+        self.residual: list[bool] = []  # of each layer
         self.layers = nn.ModuleList()
         for width in widths:
             cells = [cell(self.width, width) for _ in range(self.directions)]
@@ -106,6 +107,7 @@ class Stack(nn.Module):
                     one.learn_state()
             layer = Layer([_disturbed(one, rates) for one in cells], merge, engine)
             self.layers.append(layer)
+            self.residual.append(residual and self.width == layer.width)
             self.width = layer.width
         self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
 
@@ -156,7 +158,7 @@ class Stack(nn.Module):
             mask, drawn = (noise.masks[place], noise.cells[place]) if noise else (None, (None,) * self.directions)
             dropped = self.between(inputs, mask) if place else self.before(inputs, mask)
             outputs, after = layer(dropped, start, lengths, resets, drawn)
-            inputs = inputs + outputs if self.residual and inputs.shape == outputs.shape else outputs
+            inputs = inputs + outputs if self.residual[place] else outputs
             found.append(inputs)
             final.append(after)
         return found, tuple(final)

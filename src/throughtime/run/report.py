@@ -44,6 +44,9 @@ def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str
     for split in ("val", "test"):
         shown = {name: value for name, value in facts.items() if name.startswith(f"{split}/")}
         _console.print("  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+    epochs, steps = settings.trainer.epochs, settings.trainer.steps
+    if steps is not None and facts["steps"] < steps and facts["epochs"] >= epochs:
+        _console.print(f"ended       by trainer.epochs={epochs}, at step {facts['steps']} of trainer.steps={steps}")
     if facts["compile_seconds"]:
         _console.print(f"compiled    {facts['compile_seconds']} s, kept on disk for the next run")
     checkpoint = _short(Path(facts["checkpoints"]["best"]))

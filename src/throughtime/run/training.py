@@ -170,6 +170,7 @@ def _quiet() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for note in (
         "does not have many workers",
+        "callbacks used to create the checkpoint",  # of a run that is resumed with other settings
         "LeafSpec",
         "Checkpoint directory",
         "Experiment logs directory",

@@ -21,7 +21,8 @@ def optimizer(choice: config.Optim, parameters: Iterable[nn.Parameter]) -> torch
 
 def renew(checkpoint: dict[str, Any], settings: config.TrainConfig) -> None:
     """Puts the settings of a resumed run in the place of those that the checkpoint's optimiser and schedule were saved with;
-    how far the schedule has lowered the rate stays."""
+    how far the schedule has lowered the rate stays. A run that averages in another way goes on from the optimiser's own
+    weights, and its mean begins anew."""
     optim, plan = settings.optim, settings.schedule
     own = {"betas": tuple(optim.betas)} if isinstance(optim, config.Adam) else {"momentum": optim.momentum}
     share = optim.lr / checkpoint["throughtime"]["config"]["optim"]["lr"]
@@ -35,6 +36,9 @@ def renew(checkpoint: dict[str, Any], settings: config.TrainConfig) -> None:
             state |= {"factor": plan.factor, "patience": plan.patience}
         else:
             state["base_lrs"] = [optim.lr for _ in state["base_lrs"]]
+    before = checkpoint["throughtime"]["config"]["averaging"]["name"]
+    if before != settings.averaging.name and checkpoint.pop("averaging_state", None) is not None:
+        checkpoint["state_dict"] = checkpoint.pop("current_model_state")
 
 
 def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class Cell(nn.Module, ABC):
 
     Per step it sees x_t W^T + b (`project`, one product for all steps) and h_{t-1} R^T + c (one product a step, the
     engine's business); `step` is the pointwise rest. A cell with several products a step gives its `stages` instead.
-    The parameters are those of torch's own recurrent layers, in the same gate order.
+    Parameters and gate order are those of torch's own recurrent layers, where torch has the cell.
 
     weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, width), with a bias for each row; a cell of
     other shapes gives them to this constructor. Without `blocks` there is no weight_hidden and no bias of it.
@@ -102,6 +102,11 @@ class Cell(nn.Module, ABC):
         return len(self.weight_input)
 
     @property
+    def block(self) -> int:
+        """How many rows of the recurrent weight begin together: those of a gate."""
+        return self.hidden
+
+    @property
     def bridged(self) -> tuple[str, ...]:
         """The states that a decoder takes over from an encoder; the others begin as `initial_state` has them."""
         return self.states
@@ -112,7 +117,7 @@ class Cell(nn.Module, ABC):
         for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
         if self.weight_hidden is not None:
-            for block in self.weight_hidden.data.split(self.weight_hidden.shape[1]):
+            for block in self.weight_hidden.data.split(self.block):
                 self.start.recurrent_(block)
         for bias in (self.bias_input, self.bias_hidden):
             if bias is not None:

@@ -35,6 +35,11 @@ class Slstm(Cell):
     def __init__(self, features: int, hidden: int, start: Start | None = None, heads: int = 1):
         super().__init__(features, hidden, start, recurrent=(4 * hidden, hidden // heads))
 
+    @property
+    def block(self) -> int:
+        """The rows of a head."""
+        return self.weight_hidden.shape[1]
+
     def initial_state(self, rows: int) -> CellState:
         zeros = super().initial_state(rows)
         return {**zeros, "m": torch.full_like(zeros["m"], -torch.inf)}
@@ -50,8 +55,7 @@ class Slstm(Cell):
         return {"h": torch.sigmoid(o) * c / n, "c": c, "n": n, "m": m}
 
     def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
-        size = self.weight_hidden.shape[1]
-        heads = self.hidden // size
+        size, heads = self.block, self.hidden // self.block
         blocks = self.weight_hidden.view(4, heads, size, size)
         alone = torch.eye(heads, dtype=blocks.dtype, device=blocks.device)
         dense = torch.einsum("ghij,hk->ghikj", blocks, alone)

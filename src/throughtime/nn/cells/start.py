@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Start:
-    """`recurrent`: each square block of the recurrent weight is `orthogonal` (Saxe et al. 2014), `uniform` between
-    -1 / sqrt(units) and 1 / sqrt(units) as torch has it, or the `identity` (Le et al. 2015). `forget_bias`: the first bias
-    of the gate that keeps the state. `chrono`: in its place a bias for each unit, so that the units forget over 2 to
-    `chrono` steps (Tallec and Ollivier 2018).
+    """`recurrent`: each block of the recurrent weight, of a gate or a head, is `orthogonal` (Saxe et al. 2014), `uniform`
+    between -1 / sqrt(units) and 1 / sqrt(units) as torch has it, or the `identity` (Le et al. 2015). `forget_bias`: the first
+    bias of the gate that keeps the state. `chrono`: in its place a bias for each unit, so that the units forget over 2
+    to `chrono` steps (Tallec and Ollivier 2018).
     """
 
     recurrent: str = "orthogonal"

@@ -17,13 +17,15 @@ SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of character
 
 @dataclass
 class Question:
-    """A text to decode or to score, or a source and its `target`; `prefix`: how its hypotheses are to begin; `remarks`:
-    what a user should know of it, in sentences without their beginning, the line's name."""
+    """A text to decode or to score, or a source and its `target`; `prefix`: how its hypotheses are to begin, `contains`: the
+    texts that are to be in them; `remarks`: what a user should know of it, in sentences without their beginning, the
+    line's name."""
 
     place: int
     text: str
     target: str = ""
     prefix: str = ""
+    contains: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -46,8 +48,8 @@ def question(line: Line, source: Source, pairs: bool) -> Question:
         asked.text = text
     if source.targets is not None and line.place == 1:
         asked.target = asked.target.removeprefix("\ufeff")
-    asked.text, asked.target, asked.prefix = (
-        SURROGATES.sub("\ufffd", part) for part in (asked.text, asked.target, asked.prefix)
+    asked.text, asked.target, asked.prefix, *asked.contains = (
+        SURROGATES.sub("\ufffd", part) for part in (asked.text, asked.target, asked.prefix, *asked.contains)
     )
     return asked
 
@@ -65,13 +67,15 @@ def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
         if not texts:
             asked.remarks.append(f"is no JSON object with a text under {_or(keys)}; that text is taken to be empty.")
         setattr(asked, part, texts[0] if texts else "")
-    match found.get("prefix"):
-        case str(prefix):
-            asked.prefix = prefix
-        case None:
-            pass
-        case other:
-            asked.remarks.append(f"has the prefix {json.dumps(other)}, which is no text; it is left out.")
+    prefix, contains = found.get("prefix") or "", found.get("contains") or []
+    if isinstance(prefix, str):
+        asked.prefix = prefix
+    else:
+        asked.remarks.append(f"has a prefix that is no text, {json.dumps(prefix)}; it is left out.")
+    if isinstance(contains, list) and all(isinstance(text, str) for text in contains):
+        asked.contains = contains
+    else:
+        asked.remarks.append(f"has under contains no list of texts, but {json.dumps(contains)}; it is left out.")
 
 
 def _or(keys: tuple[str, ...]) -> str:

@@ -43,10 +43,7 @@ class Searcher:
         rows = [row for row, one in enumerate(asked) if self._loaded.continues or (ids[row] and not one.text.isspace())]
         found = [[NOTHING] for _ in ids]
         if rows:
-            prefixes = [
-                encoded(self._loaded.writes, asked[row].prefix, asked[row], self._settings.longest) for row in rows
-            ]
-            demands = Demands(prefixes=prefixes, contained=self._contained, banned=self._banned)
+            demands = self._demands([asked[row] for row in rows])
             random = _seeded(self._settings.seed, asked[0].place)
             batch = [ids[row] for row in rows]
             loaded, choice = self._loaded, self._settings.search
@@ -54,6 +51,17 @@ class Searcher:
             for row, hypotheses in zip(rows, results, strict=True):
                 found[row] = hypotheses
         return found
+
+    def _demands(self, asked: list[Question]) -> Demands:
+        """What the settings ask of all hypotheses, and each line of its own."""
+        writes, longest, choice = self._loaded.writes, self._settings.longest, self._settings.search
+        prefixes = [encoded(writes, one.prefix, one, longest) for one in asked]
+        phrases = [[encoded(writes, text, one, longest) for text in one.contains] for one in asked]
+        if not isinstance(choice, config.Beam) or choice.groups > 1:
+            for one in asked:
+                one.remarks += ["asks for texts to be contained, for which there is search=beam."] * bool(one.contains)
+            phrases = []
+        return Demands(prefixes, [list(filter(None, row)) for row in phrases], self._contained, self._banned)
 
     def _result(self, asked: Question, found: list[Hypothesis]) -> dict[str, object]:
         return {"line": asked.place, "source": asked.text, "hypotheses": described(found, self._loaded.writes)}
