@@ -8,6 +8,9 @@ import pytest
 
 from tests.conftest import FEW_NUMBERS, ROOT, STORY, TINY
 from throughtime import compose, config
+from throughtime.compose.command_line import overrides_in, parsed
+from throughtime.compose.composing import jobs_of
+from throughtime.compose.preflight import preflight
 from throughtime.data import stdlib
 from throughtime.run import decoding, training
 
@@ -35,7 +38,7 @@ def test_command_is_accepted(page: str, command: str, tmp_path: Path, monkeypatc
     if {"--help", "--cfg"} & set(arguments):
         return
     name = program.removesuffix(".py")
-    compose.preflight(name, arguments)
+    preflight(name, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def first_job(arguments: list[str]) -> list[str]:
     """The overrides of a command's first job."""
-    return next(compose._jobs([compose._parsed(text) for text in compose._overrides(arguments)]))
+    return next(jobs_of([parsed(text) for text in overrides_in(arguments)]))
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

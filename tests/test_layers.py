@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "throughtime"
 LAYERS = [
     ["config.mistakes", "config.ranges"],
-    ["config.data", "config.model", "config.search", "config.check"],
+    ["config.data", "config.model", "config.search", "config.measuring", "config.check"],
     ["config.training"],
     ["config.train_config", "config.decode_config"],
     ["config", "whole", "memory", "terminal"],
@@ -38,12 +38,12 @@ LAYERS = [
     ],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.once"],
-    ["nn.engines.replay"],
+    ["nn.engines.replay", "nn.engines.parallel"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
     ["nn.engines.fused"],
     ["nn.recurrence"],
     ["nn.stack"],
-    ["nn.encoder"],
+    ["nn.encoder", "nn.bridge", "nn.readout"],
     ["nn.decoder"],
     ["nn.copies"],
     ["nn.models"],
@@ -52,6 +52,7 @@ LAYERS = [
     ["search.combined", "search.extensions", "search.finished", "search.forced", "search.risk", "search.rules"],
     ["search.diverse", "search.constrained", "search.shortlist"],
     ["search.sample", "search.beam", "search.stochastic"],
+    ["search.searching"],
     ["search"],
     [
         "data.stream",
@@ -63,10 +64,11 @@ LAYERS = [
         "train.quality",
         "train.evaluation",
     ],
-    ["train.output_loss", "train.flow"],
+    ["train.output_loss", "train.slowness", "train.flow"],
     ["train.flow_picture"],
     ["data.prepare", "train.through_time"],
-    ["data.datamodule", "train.task", "train.checkpoint"],
+    ["data.datamodule", "train.task", "train.checkpoint", "train.checkpoint_files", "train.checkpoint_mean"],
+    ["train.text_task", "train.pair_task"],
     [
         "callbacks.tracking",
         "callbacks.gradients",
@@ -92,6 +94,10 @@ LAYERS = [
     ["run.decode.workers"],
     ["run.decoding", "run.training"],
     ["run.worker"],
+    ["compose.ending", "compose.command_line"],
+    ["compose.composing"],
+    ["compose.preflight"],
+    ["compose.resuming"],
     ["compose"],
 ]
 ONLY = {

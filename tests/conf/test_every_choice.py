@@ -10,6 +10,7 @@ import yaml
 from tests.conftest import AWD, FEW_NUMBERS, ROOT, settings
 
 from throughtime import compose, config
+from throughtime.compose.composing import choices_by_group
 from throughtime.run import decoding
 
 CONF = ROOT / "conf"
@@ -129,7 +130,7 @@ def test_what_no_choice_of_a_group_knows_stays() -> None:
 
 def test_groups_and_schema_list_the_same_choices() -> None:
     assert settings().seed == 1
-    for group, choices in compose._groups().items():
+    for group, choices in choices_by_group().items():
         if group != "experiment":
             for choice in choices:
                 overrides = [f"{group}={choice}"]

@@ -11,6 +11,7 @@ import yaml
 from tests.conftest import FEW_NUMBERS, TINY, settings
 
 from throughtime import build, compose, config
+from throughtime.compose.preflight import preflight
 from throughtime.run import decoding, training
 from throughtime.run.record import Record
 
@@ -205,10 +206,10 @@ def start(program: str, overrides: list[str], folder: Path) -> None:
     """The program's own steps, without Hydra's launcher."""
     with compose.one_sentence():
         if program == "decode":
-            compose.preflight("decode", overrides)
+            preflight("decode", overrides)
             decoding.decode(config.check(compose.composed("decode", overrides), config.DecodeConfig))
         else:
-            compose.preflight("train", overrides)
+            preflight("train", overrides)
             training.run(compose.composed("train", overrides), folder / "run", overrides)
 
 

@@ -14,7 +14,7 @@ from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, Lstm, cell_class
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.noisy import CandidateDropCell, NoisyCell, VariationalCell, ZoneoutCell
 from throughtime.nn.decoder import Decoder
-from throughtime.nn.dropout import Units, Words, rates, slowness
+from throughtime.nn.dropout import Units, Words, rates
 
 MANY = 20_000
 ROWS, WIDE = 200, 100  # as many, as rows and units of a cell
@@ -264,17 +264,6 @@ def test_evaluation_knows_no_dropout(choice: str) -> None:
     assert torch.equal(model(tokens)[0], model(tokens)[0]) == (choice == "none")
     model.eval()
     assert torch.equal(model(tokens)[0], model(tokens)[0])
-
-
-def test_penalties_are_the_papers() -> None:
-    choice = settings("data=stdlib_docs", "dropout=awd", "dropout.activation=2", "dropout.temporal=3").dropout
-    outputs, dropped = torch.randn(2, 4, 5), torch.randn(2, 4, 5)
-    squares = sum(float(value) ** 2 for value in dropped.flatten()) / 40
-    jumps = [float(outputs[row, time + 1, unit] - outputs[row, time, unit]) for row in range(2) for time in range(3)
-             for unit in range(5)]  # fmt: skip
-    expected = 2 * squares + 3 * sum(jump**2 for jump in jumps) / 30
-    torch.testing.assert_close(slowness(outputs, dropped, choice), torch.tensor(expected))
-    assert slowness(outputs, dropped, settings("dropout=zaremba").dropout) == 0
 
 
 def test_which_masks_are_locked() -> None:

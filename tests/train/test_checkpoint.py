@@ -8,7 +8,7 @@ import torch
 from tests.conftest import FEW_NUMBERS
 
 from throughtime import config
-from throughtime.train import checkpoint
+from throughtime.train import checkpoint, checkpoint_files, checkpoint_mean
 
 KEEP = [*FEW_NUMBERS, "trainer.validate_every=1", "trainer.keep.last=3"]
 
@@ -19,22 +19,22 @@ def contents(paths: list[Path]) -> list[dict]:
 
 def test_the_mean_of_a_run(train: Callable[..., Path]) -> None:
     folder = train(*KEEP) / "checkpoints"
-    paths = checkpoint.find_all(f"{folder}/last", "outputs", "checkpoint")
+    paths = checkpoint_files.find_all(f"{folder}/last", "outputs", "checkpoint")
     assert len(paths) == 3
-    assert paths == checkpoint.find_all(f"{folder}/last/step-*.ckpt", "outputs", "checkpoint")
+    assert paths == checkpoint_files.find_all(f"{folder}/last/step-*.ckpt", "outputs", "checkpoint")
     found = contents(paths)
-    mean = checkpoint.average(found, "checkpoint")
+    mean = checkpoint_mean.average(found, "checkpoint")
     for name, weight in mean["state_dict"].items():
         torch.testing.assert_close(weight, sum(content["state_dict"][name] for content in found) / 3)
     assert mean["throughtime"] == found[-1]["throughtime"]
-    alike = checkpoint.average([found[0]] * 4, "checkpoint")
+    alike = checkpoint_mean.average([found[0]] * 4, "checkpoint")
     assert all(torch.equal(weight, found[0]["state_dict"][name]) for name, weight in alike["state_dict"].items())
 
 
 def test_one_checkpoint_is_found_as_ever(train: Callable[..., Path]) -> None:
     folder = train(*KEEP)
-    assert checkpoint.find_all(str(folder), "outputs", "checkpoint") == [folder / "checkpoints" / "best.ckpt"]
-    assert checkpoint.find_all(str(folder / "checkpoints" / "last.ckpt"), "outputs", "checkpoint") == [
+    assert checkpoint_files.find_all(str(folder), "outputs", "checkpoint") == [folder / "checkpoints" / "best.ckpt"]
+    assert checkpoint_files.find_all(str(folder / "checkpoints" / "last.ckpt"), "outputs", "checkpoint") == [
         folder / "checkpoints" / "last.ckpt"
     ]
 
@@ -44,4 +44,4 @@ def test_weights_of_different_runs_have_no_mean(train: Callable[..., Path], othe
     folders = [train(*FEW_NUMBERS, "cell=gru", *more, folder=name) for name, more in (("a", []), ("b", [other]))]
     found = contents([folder / "checkpoints" / "last.ckpt" for folder in folders])
     with pytest.raises(config.Mistake, match="checkpoint=2 checkpoints: allowed is such of one run"):
-        checkpoint.average(found, "checkpoint")
+        checkpoint_mean.average(found, "checkpoint")

@@ -57,15 +57,15 @@ def test_the_rate_goes_with_the_length_and_comes_back(
 
         return stepped(self, watched)
 
-    from throughtime.train import task
+    from throughtime.train import text_task
 
     def read(model: Any, chunk: Any, *rest: Any) -> Any:
         if model.training:
             lengths.append(chunk.targets.shape[1])
         return reading(model, chunk, *rest)
 
-    reading = task.read
-    monkeypatch.setattr(task, "read", read)
+    reading = text_task.read
+    monkeypatch.setattr(text_task, "read", read)
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     train("data=text", f"data.path={story}", *overrides)
     epoch = len(lengths) // 2

@@ -11,7 +11,7 @@ from throughtime.build.models import model
 from throughtime.data import tokenizer
 from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.cells.own import own_cell
-from throughtime.train import checkpoint
+from throughtime.train import checkpoint, checkpoint_mean
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodabl
     Raises:
         Mistake: the checkpoint cannot be used, or needs `code` and there is none.
     """
-    content = checkpoint.average([checkpoint.read(path, "checkpoint") for path in paths], "checkpoint")
+    content = checkpoint_mean.average([checkpoint.read(path, "checkpoint") for path in paths], "checkpoint")
     ours = content["throughtime"]
     settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}

@@ -12,12 +12,14 @@ from throughtime.nn.attention import (
     LocationAttention,
     MultiheadAttention,
 )
+from throughtime.nn.bridge import Bridge, Summary
 from throughtime.nn.cells import cell_class
-from throughtime.nn.decoder import Bridge, Decoder, Form, Readout, Summary
+from throughtime.nn.decoder import Decoder, Form
 from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.products import Linear
+from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Stack
 
 

@@ -26,7 +26,9 @@ from throughtime.data.datamodule import PairModule, StreamModule
 from throughtime.data.prepare import Prepared
 from throughtime.nn.models import LanguageModel
 from throughtime.train import checkpoint, quality
-from throughtime.train.task import LanguageModelTask, Task, TranslationTask
+from throughtime.train.pair_task import TranslationTask
+from throughtime.train.task import Task
+from throughtime.train.text_task import LanguageModelTask
 
 
 def task(settings: config.TrainConfig, prepared: Prepared) -> Task:

@@ -80,8 +80,8 @@ class PairFiles:
     validation_target_path: str | None
     test_source_path: str | None
     test_target_path: str | None
-    source_field: str | int
-    target_field: str | int
+    source_field: str
+    target_field: str
     unique: bool
     validation_share: Share
     test_share: Share

@@ -1,15 +1,10 @@
-"""How it is decoded and measured."""
+"""How it is decoded."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from throughtime.config.mistakes import wrong
-from throughtime.config.ranges import Count, Mass, Natural, Positive, Range, Rate, Share, Temperature
-
-Score = Literal[
-    "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
-    "token_bleu",
-]  # fmt: skip
+from throughtime.config.ranges import Count, Mass, Natural, Range, Share, Temperature
 
 
 @dataclass(frozen=True)
@@ -81,52 +76,6 @@ class MinimumBayesRisk(Sample):
 
 
 Search = Greedy | Sample | Beam | StochasticBeam | MinimumBayesRisk
-
-
-@dataclass(frozen=True)
-class StaticEvaluation:
-    """The test text is read with the weights as they are."""
-
-    name: Literal["static"]
-
-
-@dataclass(frozen=True)
-class CacheEvaluation:
-    """The continuous cache of Grave et al. 2017."""
-
-    name: Literal["cache"]
-    size: Count
-    theta: Annotated[float, Range(at_least=0)]
-    share: Rate
-
-
-@dataclass(frozen=True)
-class DynamicEvaluation:
-    """The weights adapt to the test text as it is read (Krause et al. 2018)."""
-
-    name: Literal["dynamic"]
-    lr: Positive
-    decay: Share
-
-
-Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What decoded texts are measured by against their references (`train/quality.py`)."""
-
-    scores: list[Score]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What the decoding callback shows at each validation."""
-
-    examples: Natural
-    sentences: Count | None
-    prompts: list[str] | None
-    prompt_length: Count
 
 
 def refuse_contradictory_search(setting: str, search: Search) -> None:

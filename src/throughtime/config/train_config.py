@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from throughtime.config.data import Batch, Data, Tokenizer, one_vocabulary, reads_text, refuse_contradictory_data
+from throughtime.config.measuring import Decoding, Evaluation, Metrics, StaticEvaluation
 from throughtime.config.mistakes import Mistake, alternatives, nearest, wrong
 from throughtime.config.model import (
     Awd,
@@ -25,15 +26,7 @@ from throughtime.config.model import (
     widths,
 )
 from throughtime.config.ranges import Count, Seed
-from throughtime.config.search import (
-    Decoding,
-    Evaluation,
-    Metrics,
-    Sample,
-    Search,
-    StaticEvaluation,
-    refuse_contradictory_search,
-)
+from throughtime.config.search import Sample, Search, refuse_contradictory_search
 from throughtime.config.training import (
     Adam,
     Averaging,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from throughtime.config.measuring import Score
 from throughtime.config.mistakes import wrong
 from throughtime.config.ranges import Count, Natural, Positive, Range, Rate, Share
-from throughtime.config.search import Score
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from throughtime.nn.convolution import Convolution
 from throughtime.nn.products import Linear
 
 
-class Source(NamedTuple):
+class Attended(NamedTuple):
     """Sources as attention sees them, computed once: `keys` and `values` (sentences, source time, their width), and `mask`
     (sentences, source time), true where they count."""
 
@@ -50,13 +50,19 @@ class Attention(nn.Module, ABC):
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(sentences, queries, hidden), (sentences, source time, key width) -> (sentences, queries, source time)."""
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (rows, time, hidden), the hypotheses of a sentence in rows behind one another, and what each has seen
         (rows, source time, channels) -> contexts (rows, time, width), what each has seen now, and the weights (rows, time,
         source time)."""
         rows, time, _ = queries.shape
         found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
-        return (found @ source.values).view(rows, time, -1), seen, found.view(rows, time, -1)
+        contexts, looked = self.contexts(found, source.values)
+        return contexts.view(rows, time, -1), seen, looked.view(rows, time, -1)
+
+    def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights as `scores` are shaped, (sentences, source time, value width) -> (sentences, queries, width), and where a
+        query looked, (sentences, queries, source time)."""
+        return found @ values, found
 
 
 def weights(scores: Tensor, mask: Tensor) -> Tensor:
@@ -114,7 +120,7 @@ class LocationAttention(AdditiveAttention):
     def unseen(self, memory: Tensor) -> Tensor:
         return memory.new_zeros(*memory.shape[:2], 2)
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sentences, contexts, looked = len(source.mask), [], []
         for query in queries.split(1, dim=1):
             located = self.location(self.filter(seen.transpose(1, 2)).transpose(1, 2))
@@ -144,12 +150,9 @@ class MultiheadAttention(Attention):
         query, key = self._heads(self.query(queries)), self._heads(keys)
         return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
 
-    def forward(self, queries: Tensor, source: Source, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The weights are the heads' mean."""
-        rows, time, _ = queries.shape
-        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
-        read = (found @ self._heads(source.values)).transpose(1, 2).flatten(2)
-        return self.out(read).view(rows, time, -1), seen, found.mean(1).view(rows, time, -1)
+    def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Where a query looked is the heads' mean."""
+        return self.out((found @ self._heads(values)).transpose(1, 2).flatten(2)), found.mean(1)
 
     def _heads(self, sequence: Tensor) -> Tensor:
         """(sentences, time, hidden) -> (sentences, heads, time, d)."""

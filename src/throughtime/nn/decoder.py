@@ -1,117 +1,18 @@
 """The target side: a stack that begins from what the encoder has read, and may look at it again at every step."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from throughtime import config
-from throughtime.nn.attention import Attention, Source
+from throughtime.nn.attention import Attended, Attention
+from throughtime.nn.bridge import Bridge, Summary
 from throughtime.nn.cells import Cell
-from throughtime.nn.cells.base import CellState
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
-from throughtime.nn.products import Linear
+from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Layer, Stack, StackNoise, StackState, TextNoise
 from throughtime.nn.state import detach
-
-
-class Bridge(nn.Module):
-    """The decoder's first state out of the encoder's last, layer by layer from the top and state tensor by state tensor, so
-    that no layer, direction or kind of state gets into another's place.
-
-    linear   s_0 = tanh(B [forward; backward] + b)
-    copy     s_0 = [forward; backward], for a decoder that is as wide as both together
-    zero     the decoder's own initial state
-
-    `sizes`: of the encoder's state (`encoder.Reader`). A decoder deeper than the encoder takes the encoder's first layer for
-    all that lie below; a state tensor that the encoder does not have is made of its output. What the decoder's cell does
-    not count among its `bridged` states is left as its initial state has it.
-
-    Raises:
-        Mistake: a state that cannot be copied.
-    """
-
-    def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
-        super().__init__()
-        self._taken: list[dict[str, str]] = []  # layer by layer, which of the encoder's states each is made of
-        self._below = len(sizes) - len(decoder.layers)
-        self.layers = nn.ModuleList()
-        for place, layer in enumerate(decoder.layers):
-            cell = cast(Cell, cast(Layer, layer).cells[0])
-            read = sizes[max(0, place + self._below)]
-            taken = {name: name if name in read else next(iter(read)) for name in cell.bridged if kind != "zero"}
-            linears = {name: Linear(read[origin], cell.sizes[name]) for name, origin in taken.items()}
-            if kind == "copy":
-                _refuse_uncopied({name: (read[origin], cell.sizes[name]) for name, origin in taken.items()})
-            self._taken.append(taken)
-            self.layers.append(nn.ModuleDict(linears if kind == "linear" else {}))
-
-    def forward(self, state: StackState, initial: StackState) -> StackState:
-        """The encoder's state and the decoder's initial one -> the decoder's first."""
-        return tuple(
-            ({**begun, **self._bridged(place, state[max(0, place + self._below)])},)
-            for place, (begun,) in enumerate(initial)
-        )
-
-    def _bridged(self, place: int, sides: tuple[CellState, ...]) -> CellState:
-        linears = cast(nn.ModuleDict, self.layers[place])
-        read = {name: side_by_side(sides, origin) for name, origin in self._taken[place].items()}
-        return {name: torch.tanh(linears[name](value)) if linears else value for name, value in read.items()}
-
-
-def _refuse_uncopied(sizes: dict[str, tuple[int, int]]) -> None:
-    """By state how wide it is, in the encoder and in the decoder."""
-    for name, (read, written) in sizes.items():
-        if read != written:
-            allowed = f"linear, or an encoder with {written} for the decoder's {name} and not {read}, by encoder.hidden"
-            raise config.wrong("model.bridge", "copy", allowed)
-
-
-def side_by_side(sides: Sequence[CellState], name: str) -> Tensor:
-    """A state tensor of all directions, (batch, directions x size)."""
-    return torch.cat([side[name] for side in sides], dim=-1)
-
-
-class Summary(nn.Module):
-    """c = tanh(V h + b), h the last output of the encoder's top layer, both directions (Cho et al. 2014)."""
-
-    def __init__(self, sizes: Sequence[dict[str, int]], width: int):
-        super().__init__()
-        self._name, read = next(iter(sizes[-1].items()))
-        self.linear, self.width = Linear(read, width), width
-
-    def forward(self, state: StackState) -> Tensor:
-        """The encoder's state -> (batch, width)."""
-        return torch.tanh(self.linear(side_by_side(state[-1], self._name)))
-
-
-class Readout(nn.Module):
-    """What the output layer reads, made of the stack's output h, the context c, and with `words` the word y before.
-
-    plain    h; with a context tanh(W [h; c]) (Luong et al. 2015, eq. 5)
-    deep     tanh(W [h; c; y] + b) (Pascanu et al. 2014)
-    maxout   the larger of each two units of W [h; c; y] + b (Bahdanau et al. 2015, A.2.2)
-    """
-
-    def __init__(self, kind: Literal["plain", "deep", "maxout"], hidden: int, context: int, words: int, width: int):
-        super().__init__()
-        self.pieces = 2 if kind == "maxout" else 1
-        read = hidden + context + words
-        bare = kind == "plain" and read == hidden
-        self.linear = None if bare else Linear(read, width * self.pieces, bias=kind != "plain")
-        self.width = hidden if bare else width
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        """h, c, y, each (batch, time, its width) or left out -> (batch, time, width)."""
-        if self.linear is None:
-            return parts[0]
-        return self.shaped(self.linear(torch.cat(parts, dim=-1)))
-
-    def shaped(self, made: Tensor) -> Tensor:
-        """What becomes of the product, (..., width x pieces) -> (..., width)."""
-        return torch.tanh(made) if self.pieces == 1 else made.unflatten(-1, (-1, 2)).amax(-1)
 
 
 class Form(NamedTuple):
@@ -133,7 +34,7 @@ class DecoderSource(NamedTuple):
     """What a decoder may look at, a row a sentence: the source as attention sees it, and the `summary`, (sentences, width);
     what a decoder has no use for is 0 wide."""
 
-    attended: Source
+    attended: Attended
     summary: Tensor
 
 
@@ -183,7 +84,7 @@ class Decoder(nn.Module):
         )
         summary = self.summary(encoded.state) if self.summary else none
         return DecoderState(
-            source=DecoderSource(Source(keys, values, encoded.mask), summary),
+            source=DecoderSource(Attended(keys, values, encoded.mask), summary),
             stack=stack,
             output=self._output(stack) if self.form.early else none,
             fed=memory.new_zeros(len(memory), self.width) if self.form.feeding else none,

@@ -13,9 +13,10 @@ from throughtime.nn.attention import MultiheadAttention
 from throughtime.nn.cells import Cell, Lstm
 from throughtime.nn.cells.base import CellState, StageFunction
 from throughtime.nn.copies import Model, evaluating, exchange
-from throughtime.nn.decoder import Decoder, Readout
+from throughtime.nn.decoder import Decoder
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import Precision, product
+from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Layer
 
 LARGEST_TABLE = 1 << 25  # numbers in the products of all words

@@ -22,7 +22,7 @@ from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
 from throughtime.run import launch, report
 from throughtime.run.record import Record
-from throughtime.train import checkpoint
+from throughtime.train import checkpoint, checkpoint_files
 from throughtime.train.quality import direction
 from throughtime.train.task import Task
 
@@ -102,7 +102,9 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
 
 def resumed(settings: config.TrainConfig) -> Path | None:
     """The checkpoint of `resume=`."""
-    return None if settings.resume is None else checkpoint.find(settings.resume, settings.outputs, "resume", "last")
+    return (
+        None if settings.resume is None else checkpoint_files.find(settings.resume, settings.outputs, "resume", "last")
+    )
 
 
 def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:

@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from throughtime import config
 from throughtime.data.batch import TextChunk
-from throughtime.nn.dropout import slowness
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.stack import StackState
 from throughtime.nn.state import detach, leaves, with_leaves
 from throughtime.train.output_loss import output_loss
+from throughtime.train.slowness import slowness
 
 
 class Reading(NamedTuple):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.mlstm import Mlstm, normaliser
-from throughtime.nn.engines.masks import Masks, settled
+from throughtime.nn.engines.masks import Masks
+from throughtime.nn.engines.parallel import settled
 
 TOGETHER = 32  # chunks of all rows that are worked at together: enough to fill a kernel, and few enough for a cache
 CHUNK = 32  # steps: the longer, the more work for each; the shorter, the more states kept for the derivative

@@ -1,6 +1,6 @@
 """A function and its derivative as two kernels, compiled by Inductor, that write into tensors given to them.
 
-The batch stays symbolic, so that one kernel serves every batch size above 1. Inductor keeps compiled kernels on disk from
+The batch stays symbolic, so that one kernel serves every batch size. Inductor keeps compiled kernels on disk from
 run to run; within a process equal graphs share one. What torch offers publicly (`torch.compile`) guards each call for
 longer than a step of a small cell takes, so this file uses the parts that it is built from, and is the only one to.
 """

@@ -15,7 +15,7 @@ from throughtime.nn.engines.once import tell_once
 
 Results = tuple[Tensor | None, ...]
 
-RECORDED = 8  # runs of a cell at most; each recording holds all its tensors
+RECORDED = 8  # runs of a cell and of a kind at most; each recording holds all its tensors
 
 
 class Passes(Protocol):
@@ -35,7 +35,7 @@ class Tapes:
     def __init__(self) -> None:
         self._met: Counter[Any] = Counter()
         self._free: defaultdict[Any, list[Tape]] = defaultdict(list)
-        self._made = 0
+        self._made: Counter[Any] = Counter()
 
     def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], kind: Any) -> Passes:
         """A run for these tensors, (steps, batch, ...) the first of them, begun anew or recorded: from the second of its kind
@@ -45,9 +45,9 @@ class Tapes:
         shapes = kind, *(tensor.shape for tensor in tensors)
         self._met[shapes] += 1
         free = self._free[shapes]
-        if self._met[shapes] == 1 or (not free and self._made == RECORDED):
+        if self._met[shapes] == 1 or (not free and self._made[kind] == RECORDED):
             return begin()
-        self._made += not free
+        self._made[kind] += not free
         return Lent(free.pop() if free else Tape(begin()), free)
 
 

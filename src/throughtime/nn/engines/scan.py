@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from throughtime.nn.cells.base import CellState, Matrices
 from throughtime.nn.cells.linear import LinearCell
-from throughtime.nn.engines.masks import Masks, before_each, restarted, settled
+from throughtime.nn.engines.masks import Masks
+from throughtime.nn.engines.parallel import before_each, restarted, settled
 from throughtime.nn.products import linear
 
 

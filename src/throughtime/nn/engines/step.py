@@ -14,7 +14,7 @@ from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
 
-Source = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
+Incoming = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
 ABOVE = 0  # the number of what comes from the layer above
 
 
@@ -52,7 +52,7 @@ class StageKernels:
         results = self._results(dict(zip(self.takes, self._stand_ins, strict=True)))
         self.writes = dict(zip(results, graphs.kinds_of(list(results.values())), strict=True))
         self.differentiated = [name for name in self.writes if not name.startswith("low ")]
-        self.sources: dict[str, list[Source]] = {}
+        self.sources: dict[str, list[Incoming]] = {}
         self.first = 0  # the number of the first of the `flows`; the others follow
 
     def _taken(self, carried: dict[str, Kind]) -> dict[str, Kind]:
@@ -169,7 +169,7 @@ class StepKernels:
             carried |= {name: kernels.writes[name] for name in kernels.differentiated if name != "output"}
         self.output = "output" if setting.masked else cell.states[0]
         self.takes, self.writes, self.operands = self._versions()
-        self.boundary: dict[str, list[Source]] = {}  # the gradients that a step leaves for each state before it
+        self.boundary: dict[str, list[Incoming]] = {}  # the gradients that a step leaves for each state before it
 
     def compile(self, learning: bool) -> None:
         """Makes the kernels that a run takes, unless they are there.
@@ -199,13 +199,13 @@ class StepKernels:
             return f"{name} {place}"
         return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
 
-    def _routed(self) -> dict[str, list[Source]]:
+    def _routed(self) -> dict[str, list[Incoming]]:
         """The boundary; every stage learns the sources of its results."""
         for stage in reversed(self.stages):
             stage.first, self.unused = self.unused, self.unused + len(stage.flows)
         return self._walk(self._walk({}))
 
-    def _walk(self, boundary: dict[str, list[Source]]) -> dict[str, list[Source]]:
+    def _walk(self, boundary: dict[str, list[Incoming]]) -> dict[str, list[Incoming]]:
         waiting = defaultdict(list, {name: list(sources) for name, sources in boundary.items()})
         state, product, unused = self.setting.state, self.setting.product, count(self.unused)
         for stage in reversed(self.stages):

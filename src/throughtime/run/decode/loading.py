@@ -14,7 +14,7 @@ from throughtime.nn.models import LanguageModel
 from throughtime.nn.precision import chosen
 from throughtime.run.decode.lexical import lexical_files, lexical_shortlist
 from throughtime.search import Ensemble, Fusion, Shortlist, Stepper, stepper_of
-from throughtime.train import checkpoint
+from throughtime.train import checkpoint_files
 
 
 class Files(NamedTuple):
@@ -37,13 +37,13 @@ def files(settings: config.DecodeConfig) -> Files:
         Mistake: there are none, or too many.
     """
     names = settings.checkpoint if isinstance(settings.checkpoint, list) else [settings.checkpoint or ""]
-    models = [path for name in names for path in checkpoint.find_all(name, settings.outputs, "checkpoint")]
+    models = [path for name in names for path in checkpoint_files.find_all(name, settings.outputs, "checkpoint")]
     if len(models) > 1 and settings.combine is None:
         raise config.wrong(
             "combine", None, f"average, ensemble or loglinear with the {len(models)} files of checkpoint="
         )
     beside = settings.language_model
-    fluent = None if beside is None else checkpoint.find(beside, settings.outputs, "language_model")
+    fluent = None if beside is None else checkpoint_files.find(beside, settings.outputs, "language_model")
     return Files(models, fluent, lexical_files(settings.shortlist))
 
 

@@ -1,0 +1,115 @@
+"""A command line checked as a whole: every slip is told in one sentence before a job starts."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+
+from throughtime import config
+from throughtime.compose.command_line import as_written, overrides_in, parsed, split
+from throughtime.compose.composing import SCHEMAS, choices_by_group, composed, jobs_of, keys_of, values_of
+
+COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
+
+
+def ready(program: str, arguments: Sequence[str]) -> list[str]:
+    """A command line as Hydra is to see it, checked as a whole: the flags in front, wherever they stood.
+
+    Raises:
+        Mistake: the first slip found.
+    """
+    checked = preflight(program, arguments)
+    flags, overrides = split(arguments)
+    return [*flags, *(overrides if checked is None else [as_written(text, checked) for text in overrides])]
+
+
+def preflight(program: str, arguments: Sequence[str]) -> Any:
+    """Checks a command line as a whole: every choice, every key, every value, for every job of a sweep.
+
+    Returns:
+        The settings of the first job; None where only help is asked for.
+
+    Raises:
+        Mistake: the first slip found.
+    """
+    if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
+        return None
+    overrides = [parsed(text) for text in overrides_in(arguments)]
+    sweeping = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
+    for override in overrides:
+        refuse_unknown_choice(override)
+        if override.key_or_group == "hydra.job.chdir" and override.value():
+            raise config.wrong("hydra.job.chdir", True, "false, as paths are those of where the program is started")
+        _refuse_misplaced_sweep(override, sweeping, overrides)
+    _refuse_unknown_keys(program, overrides)
+    jobs, folders = list[Any](), list[str]()
+    for number, job in enumerate(islice(jobs_of(overrides), COMBINATIONS)):
+        jobs.append(config.check(composed(program, job, number), SCHEMAS[program]))
+        folders.append(HydraConfig.get().sweep.subdir)
+        if isinstance(jobs[-1], config.TrainConfig):
+            _refuse_unwritable(jobs[-1].outputs)
+    (folder, count), *_ = Counter(folders).most_common()
+    if sweeping and count > 1:
+        raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
+    return jobs[0]
+
+
+def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Override]) -> None:
+    """Refuses several values where one is wanted, none at all, and intervals that no sweeper here knows."""
+    if override.is_sweep_override() and not sweeping:
+        raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+    if override.is_discrete_sweep() and not values_of(override):
+        raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")
+    if override.is_interval_sweep() and "hydra/sweeper" not in {other.key_or_group for other in others}:
+        raise config.Mistake(
+            f"{override.input_line} is an interval: allowed are values, without another hydra/sweeper."
+        )
+
+
+def _refuse_unwritable(outputs: str) -> None:
+    try:
+        os.makedirs(outputs, exist_ok=True)
+        tempfile.TemporaryFile(dir=outputs).close()
+    except OSError as error:
+        raise config.wrong("outputs", outputs, f"a folder that can be written ({error.strerror})") from error
+
+
+def refuse_unknown_choice(override: Override) -> None:
+    """Refuses what a group has no file for."""
+    choices = choices_by_group().get(override.key_or_group)
+    if choices is None or override.is_delete():
+        return
+    for value in values_of(override):
+        if value not in choices and not (value in ("null", "") and override.key_or_group == "experiment"):
+            allowed = ", ".join(choices) + config.nearest(value, choices)
+            raise config.wrong(override.key_or_group, value, allowed)
+
+
+def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
+    """Refuses keys that the chosen groups do not have; each combination of choices is looked at."""
+    groups = choices_by_group()
+    choices = [override for override in overrides if override.key_or_group in groups]
+    combinations = {
+        " ".join(chosen): keys_of(composed(program, chosen)) for chosen in islice(jobs_of(choices), COMBINATIONS)
+    }
+    for chosen, known in combinations.items():
+        for key in (override.key_or_group for override in overrides):
+            if key.startswith(("hydra.", "hydra/")) or key in known or key in groups:
+                continue
+            if any(key in others for others in combinations.values()):
+                raise config.Mistake(
+                    f"{key} is no setting with {chosen}: allowed is a sweep of choices that all have it."
+                )
+            group = key.partition(".")[0]
+            able = [
+                choice for choice in groups.get(group, []) if key in keys_of(composed(program, [f"{group}={choice}"]))
+            ]
+            if able:
+                raise config.Mistake(f"{key} is a setting of {group}={config.alternatives(able)} alone.")
+            hint = config.nearest(key, [*known, *groups]) or "; --cfg job lists all."
+            raise config.Mistake(f"{key} is no setting{hint}")

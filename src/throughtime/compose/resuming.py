@@ -1,0 +1,41 @@
+"""`resume=`: a run goes on with the settings that it began with."""
+
+import json
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Override
+
+from throughtime.compose.command_line import overrides_in, parsed, place_of
+from throughtime.compose.composing import choices_by_group, composed, jobs_of, keys_of
+from throughtime.compose.preflight import refuse_unknown_choice
+
+
+def continued(arguments: Sequence[str]) -> list[str]:
+    """A command line with `resume=` in full: what the run began with, and behind it what is said anew.
+
+    Raises:
+        Mistake: there is nothing to resume.
+    """
+    said = {place_of(override): override for override in map(parsed, overrides_in(arguments))}
+    if "resume" not in said or said["resume"].value() in (None, ""):
+        return list(arguments)
+    from throughtime.train import checkpoint_files
+
+    outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
+    start = checkpoint_files.find(str(said["resume"].value()), outputs, "resume", "last")
+    folders = start.parents[1:3]  # a kept checkpoint lies a folder deeper than the best
+    summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
+    begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
+    own = ("hydra.", "hydra/", "resume")  # of the run that was
+    before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
+    return [*_still_settings(before, list(said.values())), *arguments]
+
+
+def _still_settings(before: list[str], said: list[Override]) -> list[str]:
+    """What of a run's first overrides the choices that are said anew have: search.size=3 goes with its search=beam."""
+    groups = choices_by_group()
+    choices = [override for override in [*map(parsed, before), *said] if override.key_or_group in groups]
+    for override in choices:
+        refuse_unknown_choice(override)
+    known = {*groups, *keys_of(composed("train", next(jobs_of(choices))))}
+    return [text for text in before if parsed(text).key_or_group in known]

@@ -1,0 +1,42 @@
+"""The checkpoints that a user means."""
+
+import glob
+import os
+from pathlib import Path
+
+from throughtime import config
+
+
+def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
+    """The checkpoint that a user means: a file, a run folder (its `prefer`red checkpoint), or `last` for the newest run.
+
+    Raises:
+        Mistake: there is none.
+    """
+    path = Path(name).expanduser()
+    if name == "last":
+        path = max(Path(outputs).glob("**/checkpoints"), key=_age, default=path)
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for candidate in (folder, folder / f"{prefer}.ckpt", folder / "best.ckpt", folder / "last.ckpt"):
+        if candidate.is_file():
+            return candidate
+    if name == "last":
+        raise config.wrong(setting, name, f"last only where a run under {outputs} has saved a checkpoint")
+    raise config.wrong(setting, name, "a checkpoint file, a run folder with checkpoints in it, or last")
+
+
+def _age(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in folder.glob("*.ckpt")), default=0.0)
+
+
+def find_all(name: str, outputs: str, setting: str) -> list[Path]:
+    """The checkpoints that a user means: all in a folder or matching a pattern, else the one of `find`.
+
+    Raises:
+        Mistake: there is none.
+    """
+    name = os.path.expanduser(name)
+    if inside := sorted(Path(found) for found in glob.glob(f"{name}/*.ckpt")):
+        return inside
+    matching = sorted(Path(found) for found in glob.glob(name))
+    return matching if len(matching) > 1 else [find(name, outputs, setting)]
