@@ -19,9 +19,10 @@ from measure import medians, show
 from torch import Tensor, nn
 
 from throughtime import config
+from throughtime.build.cells import cell_class
 from throughtime.compose import composed
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.cells import Cell
 from throughtime.nn.engines.native import KERNELS
 from throughtime.nn.precision import why_not
 

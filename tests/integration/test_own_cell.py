@@ -11,8 +11,9 @@ from tests.conftest import FEW_NUMBERS, ROOT, TINY
 from torch import Tensor
 
 from throughtime import compose, config
+from throughtime.build.cells import cell_class
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.lstm import PeepholeLstm
 from throughtime.nn.cells.own import own_cell

@@ -13,8 +13,9 @@ from tests.nn.equations import EQUATIONS
 from torch import Tensor, nn
 
 from throughtime import config
+from throughtime.build.cells import cell_class
 from throughtime.nn import recurrence
-from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, LinearCell, Lstm, Mlstm, ReluRnn, Start, TanhRnn, cell_class
+from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, LinearCell, Lstm, Mlstm, ReluRnn, Start, TanhRnn
 from throughtime.nn.cells.lstm import ProjectedLstm
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.fused import Run

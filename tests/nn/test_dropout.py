@@ -9,12 +9,14 @@ import torch
 from tests.conftest import AWD, settings
 
 from throughtime import build, config
+from throughtime.build.cells import cell_class
+from throughtime.build.dropout import rates
 from throughtime.nn import recurrence
-from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, Lstm, cell_class
+from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, Lstm
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.noisy import CandidateDropCell, NoisyCell, VariationalCell, ZoneoutCell
 from throughtime.nn.decoder import Decoder
-from throughtime.nn.dropout import Units, Words, rates
+from throughtime.nn.dropout import Units, Words
 
 MANY = 20_000
 ROWS, WIDE = 200, 100  # as many, as rows and units of a cell

@@ -10,9 +10,10 @@ import torch
 from tests.conftest import settings
 from torch import Tensor, nn
 
+from throughtime.build.cells import cell_class
 from throughtime.config import Mistake
 from throughtime.nn import recurrence
-from throughtime.nn.cells import Cell, cell_class
+from throughtime.nn.cells import Cell
 from throughtime.nn.cells.minimal import MinGru, MinLstm
 from throughtime.nn.cells.mlstm import Mlstm
 from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn, Qrnn

@@ -3,6 +3,8 @@
 from torch import nn
 
 from throughtime import config
+from throughtime.build.cells import cell_class
+from throughtime.build.dropout import rates
 from throughtime.data.tokenizer import PAD
 from throughtime.nn.attention import (
     AdditiveAttention,
@@ -13,9 +15,7 @@ from throughtime.nn.attention import (
     MultiheadAttention,
 )
 from throughtime.nn.bridge import Bridge, Summary
-from throughtime.nn.cells import cell_class
 from throughtime.nn.decoder import Decoder, Form
-from throughtime.nn.dropout import rates
 from throughtime.nn.encoder import ConvolutionalReader, Encoder, Reader, RecurrentReader
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 from throughtime.nn.products import Linear

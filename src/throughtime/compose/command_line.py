@@ -12,9 +12,7 @@ from hydra.errors import HydraException
 
 from throughtime import config
 
-WITH_VALUE = set(
-    ["--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"]
-)
+WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 INFORMED = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}  # what may follow --info
 
 

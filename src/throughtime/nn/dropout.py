@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from throughtime import config
-
 
 class Units(nn.Module):
     """Drops units at a rate, each at every step by itself, or `locked`, by one mask for all steps of a sequence (Gal and
@@ -69,24 +67,3 @@ class Rates(NamedTuple):
     def module(self, rate: float) -> Units:
         """What drops units at a rate."""
         return Units(rate, self.locked)
-
-
-def rates(choice: config.Dropout) -> Rates:
-    """The rates of `dropout=`."""
-    match choice:
-        case config.Awd():
-            return Rates(choice.words, choice.inputs, choice.between, choice.outputs, choice.weights, locked=True)
-        case config.Variational():
-            return Rates(choice.words, choice.rate, choice.rate, choice.rate, locked=True, state=choice.state)
-        case config.Zoneout():
-            return _between_layers(choice.rate)._replace(zoneout=(choice.output, choice.memory))
-        case config.RecurrentDropout():
-            return _between_layers(choice.rate)._replace(candidate=choice.candidate)
-        case config.Zaremba():
-            return _between_layers(choice.rate)
-        case _:
-            return Rates()
-
-
-def _between_layers(rate: float) -> Rates:
-    return Rates(inputs=rate, between=rate, outputs=rate)

@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
     `reversed_source`: read from the last word to the first (Sutskever et al. 2014); the closing eos and the padding stay
     where they are. The memory is in the order of the source all the same, so that what attends to it sees the same words
-    at the same places, however they were read.
+    at the same places, however they were read; it is dropped out as what the output layer reads is.
     """
 
     def __init__(self, embedding: nn.Embedding, reader: Reader, rates: Rates, reversed_source: bool = False):

@@ -1,9 +1,7 @@
 """The cells: their equations, their gates, their one step."""
 
 from collections.abc import Callable
-from functools import partial
 
-from throughtime import config
 from throughtime.nn.cells.base import Cell
 from throughtime.nn.cells.gru import ChoGru, Gru, MinimalGru
 from throughtime.nn.cells.highway import RecurrentHighway
@@ -13,17 +11,15 @@ from throughtime.nn.cells.linear import LinearCell
 from throughtime.nn.cells.lstm import CoupledLstm, Lstm, MultiplicativeLstm, PeepholeLstm, ProjectedLstm
 from throughtime.nn.cells.minimal import MinGru, MinLstm
 from throughtime.nn.cells.mlstm import Mlstm
-from throughtime.nn.cells.own import own_cell
 from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn
 from throughtime.nn.cells.rg_lru import RgLru
 from throughtime.nn.cells.slow import Scrn
 from throughtime.nn.cells.slstm import Slstm
 from throughtime.nn.cells.sru import Sru
 from throughtime.nn.cells.start import Start
-from throughtime.nn.cells.trial import tried
 from throughtime.nn.cells.vanilla import ReluRnn, TanhRnn
 
-__all__ = ["CELLS", "LINEAR", "Cell", "Gru", "LinearCell", "Lstm", "Mlstm", "ReluRnn", "Start", "TanhRnn", "cell_class"]
+__all__ = ["CELLS", "LINEAR", "POOLINGS", "Cell", "Gru", "LinearCell", "Lstm", "Mlstm", "ReluRnn", "Start", "TanhRnn"]
 
 CELLS: dict[str, type[Cell]] = {
     "lstm": Lstm,
@@ -43,26 +39,3 @@ CELLS: dict[str, type[Cell]] = {
 }
 LINEAR: dict[str, type[Cell]] = {"mingru": MinGru, "minlstm": MinLstm, "sru": Sru, "rg_lru": RgLru}
 POOLINGS: dict[str, Callable[..., Cell]] = {"f": ForgetQrnn, "fo": OutputQrnn, "ifo": InputQrnn}
-
-
-def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
-    """What makes the cell of `cell=` out of features and hidden units, its settings bound.
-
-    Raises:
-        Mistake: `cell.path` names no cell; what is made of it, too, if it fails.
-    """
-    if isinstance(choice, config.OwnCell):
-        return partial(tried, choice.path or "", own_cell(choice.path or ""))
-    if isinstance(choice, config.LinearCell):
-        return LINEAR[choice.name]
-    if isinstance(choice, config.QrnnCell):
-        return partial(POOLINGS[choice.pooling], taps=choice.window)
-    if isinstance(choice, config.MatrixCell):
-        return partial(Mlstm, heads=choice.heads)
-    given = {setting: value for setting, value in config.plain(choice).items() if setting != "name"}
-    start = Start(
-        **{setting: given.pop(setting) for setting in ("recurrent", "forget_bias", "chrono") if setting in given}
-    )
-    if isinstance(choice, config.VanillaCell):
-        return partial({"tanh": TanhRnn, "relu": ReluRnn}[choice.nonlinearity], start=start)
-    return partial(CELLS[choice.name], start=start, **given)

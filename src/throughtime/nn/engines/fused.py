@@ -8,10 +8,10 @@ The tensors of all steps lie behind one another, (time, batch, width), and the k
 precision the products are in the lower precision; states, and the sums that make them, stay in the weights' own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -104,6 +104,31 @@ class _ThroughTime(torch.autograd.Function):
         return None, None, *ctx.run.backward(outputs, final)
 
 
+class ForwardPlan(NamedTuple):
+    """A stage on the way forward: its kernel and the kernel's arguments at each step, with a gap at `gap` for the product;
+    how to make that, of which operand at each step, and into which of the `products` in turn (nothing of it where the
+    stage has no product); and the list that what the kernel gives further is saved in."""
+
+    run: Callable[..., Sequence[Tensor]]
+    arguments: list[tuple[Tensor, ...]]
+    multiply: Callable[[Tensor], Tensor] | None
+    operands: Sequence[Tensor]
+    products: list[Tensor]
+    gap: int
+    saved: list[Sequence[Tensor]]
+
+
+class BackwardPlan(NamedTuple):
+    """A stage on the way back: its kernel, what was saved for it and where it writes at each step, the numbers of the
+    gradients that come to it, and those that it sends on: number, slot, and the product that lies between, if any."""
+
+    run: Callable[..., Sequence[Tensor]]
+    saved: list[tuple[Tensor, ...]]
+    slots: list[tuple[Tensor, ...]]
+    sources: list[int]
+    flows: list[tuple[int, int, Callable[[Tensor], Tensor] | None]]
+
+
 class Run:
     """One run through time. `_stacks[name]` holds a tensor for all steps, `_rows[name][t]` is its part that step t uses."""
 
@@ -123,10 +148,10 @@ class Run:
         self._lay_out()
         plans = [self._forward_plan(place, stage) for place, stage in self._stages]
         for time in range(self._steps):
-            for run, columns, multiply, operands, products, at, saved in plans:
+            for run, columns, multiply, operands, products, gap, saved in plans:
                 arguments = list(columns[time])
                 if multiply is not None:
-                    arguments[at] = products[time % len(products)] = multiply(operands[time])
+                    arguments[gap] = products[time % len(products)] = multiply(operands[time])
                 further = run(arguments)
                 if self._learning:
                     saved.append(further)
@@ -172,18 +197,17 @@ class Run:
         by_row, width, dtype = kind
         return self._gates.new_empty((steps, self._batch, width) if by_row else (steps, width), dtype=dtype)
 
-    def _forward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
-        """A stage's kernel, its arguments at each step, the product that goes among them, and where to save the rest."""
+    def _forward_plan(self, place: int, stage: StageKernels) -> ForwardPlan:
         run = (stage.forward if self._learning else stage.alone).run
         names = [*self._kernels.writes[place - 1], *self._kernels.takes[place - 1]]
         product = f"product {place}"
         columns = list(zip(*(repeat(None) if name == product else self._rows[name] for name in names), strict=False))
         saved = self._saved[place] = []
         if stage.operand is None:
-            return run, columns, None, None, None, None, saved
+            return ForwardPlan(run, columns, None, (), [], 0, saved)
         multiply = multiplication(self._matrix(place), self._batch)
         operands = self._rows[self._kernels.operands[place - 1]]
-        return run, columns, multiply, operands, self._rows[product], names.index(product), saved
+        return ForwardPlan(run, columns, multiply, operands, self._rows[product], names.index(product), saved)
 
     def _matrix(self, place: int) -> Tensor:
         return self._given[f"matrix {place}"].to(self._kernels.setting.product)
@@ -199,16 +223,16 @@ class Run:
         plans = [self._backward_plan(place, stage) for place, stage in reversed(self._stages)]
         for time in reversed(range(self._steps)):
             gradients[ABOVE] = above[time]
-            for run, columns, slots, sources, flows, multiply in plans:
+            for run, columns, slots, sources, flows in plans:
                 written = slots[time]
                 run([*written, *columns[time], *[gradients[number] for number in sources]])
-                for number, slot, through in flows:
-                    gradients[number] = multiply(written[slot]) if through else written[slot]
+                for number, slot, multiply in flows:
+                    gradients[number] = written[slot] if multiply is None else multiply(written[slot])
             gradients |= nothing
         found = self._beyond_the_recurrence()
-        for name, sources in self._kernels.boundary.items():
-            if sources:
-                found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in sources]).sum(0)
+        for name, ending in self._kernels.boundary.items():
+            if ending:
+                found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in ending]).sum(0)
         return found.get("gates@0"), *(found.get(name) for name in self._given)
 
     def _boundary(self, final: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
@@ -228,9 +252,7 @@ class Run:
                 gradients[number] = gradient.to(dtype).contiguous()
         return gradients, nothing
 
-    def _backward_plan(self, place: int, stage: StageKernels) -> tuple[Any, ...]:
-        """A stage's backward kernel, what was saved for it and where it writes at each step, the numbers of the gradients
-        that come to it and of those that it sends on, and the product before it."""
+    def _backward_plan(self, place: int, stage: StageKernels) -> BackwardPlan:
         takes, writes = self._kernels.takes[place - 1], self._kernels.writes[place - 1]
         further = zip(*self._saved[place], strict=True)
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
@@ -239,9 +261,10 @@ class Run:
         columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=False)) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
         sources = [number for name in stage.differentiated for number, _ in stage.sources[name]]
-        flows = [(number, slot, through) for number, (_, slot, through) in enumerate(stage.flows, start=stage.first)]
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
-        return stage.backward.run, columns, slots, sources, flows, transposed
+        numbered = enumerate(stage.flows, start=stage.first)
+        flows = [(number, slot, transposed if through else None) for number, (_, slot, through) in numbered]
+        return BackwardPlan(stage.backward.run, columns, slots, sources, flows)
 
     def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
         """Rows to write gradients into; where no later product or sum reads them all, two take turns."""

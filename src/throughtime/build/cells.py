@@ -1,0 +1,32 @@
+"""`cell=` -> what makes a cell."""
+
+from collections.abc import Callable
+from functools import partial
+
+from throughtime import config
+from throughtime.nn.cells import CELLS, LINEAR, POOLINGS, Cell, Mlstm, ReluRnn, Start, TanhRnn
+from throughtime.nn.cells.own import own_cell
+from throughtime.nn.cells.trial import tried
+
+
+def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
+    """What makes the cell of `cell=` out of features and hidden units, its settings bound.
+
+    Raises:
+        Mistake: `cell.path` names no cell; what is made of it, too, if it fails.
+    """
+    if isinstance(choice, config.OwnCell):
+        return partial(tried, choice.path or "", own_cell(choice.path or ""))
+    if isinstance(choice, config.LinearCell):
+        return LINEAR[choice.name]
+    if isinstance(choice, config.QrnnCell):
+        return partial(POOLINGS[choice.pooling], taps=choice.window)
+    if isinstance(choice, config.MatrixCell):
+        return partial(Mlstm, heads=choice.heads)
+    given = {setting: value for setting, value in config.plain(choice).items() if setting != "name"}
+    start = Start(
+        **{setting: given.pop(setting) for setting in ("recurrent", "forget_bias", "chrono") if setting in given}
+    )
+    if isinstance(choice, config.VanillaCell):
+        return partial({"tanh": TanhRnn, "relu": ReluRnn}[choice.nonlinearity], start=start)
+    return partial(CELLS[choice.name], start=start, **given)
