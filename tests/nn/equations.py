@@ -120,7 +120,7 @@ def slstm(cell: Any, x: Vector, old: State) -> State:
             row, head = gate * cell.hidden + unit, unit // size * size
             recurrent = cell.weight_hidden[row].tolist()
             mixed = sum(w * h for w, h in zip(recurrent, old["h"][head : head + size], strict=True))
-            gates.append(of_x[row] + mixed + float(cell.bias_hidden[row]))
+            gates.append(of_x[row] + mixed + cell.bias_hidden[row].item())
     i, f, z, o = blocks(gates, 4)
     grown = each(exp, old["m"])  # 0 in a fresh state
     c = plus(times(each(sigmoid, f), times(grown, old["c"])), times(each(exp, i), each(tanh, z)))

@@ -10,8 +10,9 @@ from throughtime import config
 from throughtime.data.tokenizer import BOS
 from throughtime.nn.models import EncoderDecoder
 from throughtime.nn.precision import why_not
-from throughtime.search import NO_DEMANDS, Demands, Ensemble, Fusion, Shortlist, search, stepper_of
+from throughtime.search import Demands, Ensemble, Fusion, Shortlist, search, stepper_of
 from throughtime.search.score import Hypothesis
+from throughtime.search.searching import NO_DEMANDS
 from throughtime.search.stepper import Stepper
 
 WORDS = 12

@@ -18,6 +18,7 @@ from throughtime.config.model import (
     Model,
     MultiheadContext,
     RecurrentEncoder,
+    SummaryContext,
     output_width,
     refuse_contradictory_cell,
     refuse_contradictory_dropout,
@@ -26,7 +27,7 @@ from throughtime.config.model import (
     widths,
 )
 from throughtime.config.ranges import Count, Seed
-from throughtime.config.search import Sample, Search, refuse_contradictory_search
+from throughtime.config.search import Beam, Sample, Search, refuse_contradictory_search
 from throughtime.config.training import (
     Adam,
     Averaging,
@@ -168,6 +169,9 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
     refuse_contradictory_search("search", config.search)
+    looks = isinstance(model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
+    if isinstance(config.search, Beam) and config.search.coverage and not looks:
+        raise wrong("search.coverage", config.search.coverage, "0 with a model without attention")
     refuse_contradictory_search("sampling", config.sampling)
 
 

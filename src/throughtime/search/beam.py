@@ -131,9 +131,15 @@ def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases |
 
 
 def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None:
-    """The attention that each source token got up to this step, where it counts."""
-    if not choice.coverage or scores.attention is None:
+    """The attention that each source token got up to this step, where it counts.
+
+    Raises:
+        Mistake: it does, and the model has no attention.
+    """
+    if not choice.coverage:
         return None
+    if scores.attention is None:
+        raise config.wrong("search.coverage", choice.coverage, "0 with a model without attention")
     return scores.attention if beams.covered is None else beams.covered + scores.attention
 
 
