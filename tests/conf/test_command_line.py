@@ -2,7 +2,7 @@
 
 import pytest
 
-from throughtime import compose
+from throughtime import compose, config
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,13 @@ def test_what_informs_has_a_value_of_its_own() -> None:
 
 def test_several_values_are_a_sweep() -> None:
     assert compose.ready("train", ["hydra.mode=MULTIRUN", "cell=gru,rnn"])
+
+
+@pytest.mark.parametrize(("written", "meant"), {"1e3": 1000, "2.0": 2, "7": 7}.items())
+def test_a_whole_number_may_be_written_as_another(written: str, meant: int) -> None:
+    checked = config.check(compose.composed("train", [f"trainer.steps={written}"]), config.TrainConfig)
+    assert checked.trainer.steps == meant and isinstance(checked.trainer.steps, int)
+
+
+def test_shells_may_complete_a_line() -> None:
+    assert compose.ready("train", ["-sc", "install=bash"]) == ["-sc", "install=bash"]

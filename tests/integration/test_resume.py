@@ -346,6 +346,14 @@ def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: st
         train(*FEW_NUMBERS, "schedule=plateau", other, f"resume={first}", folder="second")
 
 
+def test_a_resumed_run_ends_no_earlier_than_it_began(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "trainer.epochs=3", folder="first")
+    with pytest.raises(
+        config.Mistake, match=r"^trainer\.epochs=1: allowed is at least 2, as so many epochs lie behind"
+    ):
+        train(*FEW_NUMBERS, "trainer.epochs=1", f"resume={first}", folder="second")
+
+
 def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> None:
     running = begun(tmp_path, story, "trainer=ddp", "trainer.accelerator=cpu")
     assert workers_of(tmp_path)

@@ -1,5 +1,6 @@
 """Averaged checkpoints: the mean of one run's weights, found by folder or pattern, and of one run only."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,14 @@ def test_weights_of_different_runs_have_no_mean(train: Callable[..., Path], othe
     found = contents([folder / "checkpoints" / "last.ckpt" for folder in folders])
     with pytest.raises(config.Mistake, match="checkpoint=2 checkpoints: allowed is such of one run"):
         checkpoint_mean.average(found, "checkpoint")
+
+
+def test_a_sweeps_checkpoint_is_that_of_its_best_job(tmp_path: Path) -> None:
+    for job in ("0", "1"):
+        (tmp_path / job / "checkpoints").mkdir(parents=True)
+        (tmp_path / job / "checkpoints" / "best.ckpt").touch()
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": [{"job": "1"}, {"job": "0"}]}))
+    assert checkpoint_files.find(str(tmp_path), "outputs", "checkpoint") == tmp_path / "1" / "checkpoints" / "best.ckpt"
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": []}))
+    with pytest.raises(config.Mistake, match="allowed is a checkpoint file, the folder of a run or a sweep"):
+        checkpoint_files.find(str(tmp_path), "outputs", "checkpoint")

@@ -48,6 +48,7 @@ def test_a_panel_for_each_layer_holds_every_curve_by_its_largest(drawn: list[Fig
 def test_there_are_as_many_panels_as_layers(layers: int, drawn: list[Figure], tmp_path: Path) -> None:
     draw(tmp_path / "flow.png", {"": [Flow(f"layer {at}", "h", [1.0, 0.1]) for at in range(layers)]})
     assert [panel.get_title() for panel in drawn[0].axes] == [f"layer {at}" for at in range(layers)]
+    assert all(tick % 1 == 0 for panel in drawn[0].axes for tick in panel.get_xticks())
 
 
 def test_nothing_that_flows_is_a_picture_too(tmp_path: Path) -> None:

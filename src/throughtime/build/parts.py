@@ -23,6 +23,7 @@ from throughtime.callbacks.patience import Patience
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data.datamodule import PairModule, StreamModule
+from throughtime.data.paths import EVALUATED
 from throughtime.data.prepare import Prepared
 from throughtime.nn.models import LanguageModel
 from throughtime.train import checkpoint, quality
@@ -40,8 +41,7 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
     if not isinstance(built, LanguageModel):
         return TranslationTask(built, settings, about)
-    splits = {"val": "validation", "test": "test"}
-    facts = {short: prepared.facts["splits"][split] for short, split in splits.items()}
+    facts = {short: prepared.facts["splits"][split] for short, split in EVALUATED.items()}
     rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
     return LanguageModelTask(built, settings, about, rates)
 

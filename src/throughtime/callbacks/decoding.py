@@ -14,6 +14,7 @@ from rich.progress import track
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data.pairs import open_pairs
+from throughtime.data.paths import EVALUATED
 from throughtime.data.prepare import Prepared
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
@@ -76,8 +77,7 @@ class Pairs:
         self, stepper: Stepper, split: str, trainer: lightning.Trainer
     ) -> tuple[list[Sample], dict[str, float]]:
         """The first examples of a split, and the metrics over all of it (`decoding.sentences` of the validation's)."""
-        name = {"val": "validation", "test": "test"}[split]
-        pairs = open_pairs(self._prepared.folder / name)
+        pairs = open_pairs(self._prepared.folder / EVALUATED[split])
         if split == "val":
             pairs = pairs.select(range(min(self._settings.decoding.sentences or len(pairs), len(pairs))))
         results = self._search(stepper, pairs, trainer)

@@ -54,8 +54,8 @@ class GradientFlow(lightning.Callback):
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         append(self._folder / "gradient_flow.jsonl", at, self.flows)
         reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(self.flows).items()}
-        for logger in trainer.loggers:
-            logger.log_metrics(reached, step=trainer.global_step)
+        for logger in trainer.loggers:  # Lightning's step of a validation is that of the batch before it, from 0
+            logger.log_metrics({**reached, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
         names, curves = [f"{flow.layer} {flow.state}" for flow in self.flows], (flow.norms for flow in self.flows)
         rows = [
             {"steps back": back, **dict(zip(names, norms, strict=True))}

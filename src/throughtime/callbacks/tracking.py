@@ -73,12 +73,16 @@ class WandbTracker(Tracker):
 
         columns = list(rows[0])
         shown = wandb.Table([*columns], [[row[column] for column in columns] for row in rows])
-        self._run.log({name: shown, "trainer/global_step": step})
+        self._log({name: shown}, step)
 
     def picture(self, name: str, path: Path, step: int) -> None:
         import wandb
 
-        self._run.log({name: wandb.Image(str(path)), "trainer/global_step": step})
+        self._log({name: wandb.Image(str(path))}, step)
+
+    def _log(self, shown: dict[str, Any], step: int) -> None:
+        """Where Lightning's own metrics of that validation stand, which counts steps from 0."""
+        self._run.log({**shown, "trainer/global_step": step - 1})
 
     def finish(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))

@@ -52,6 +52,11 @@ def choices_by_group() -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
+def keys_in(group: str, choice: str) -> list[str]:
+    """The settings that a choice's file names."""
+    return [str(key) for key in OmegaConf.load(f"{CONF}/{group}/{choice}.yaml")]
+
+
 def values_of(override: Override) -> list[str]:
     """The values of an override as they stand, one unless it sweeps."""
     if isinstance(chosen := override.value(), Glob):

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 
 from throughtime import config
 from throughtime.compose.command_line import as_written, overrides_in, parsed, split
-from throughtime.compose.composing import SCHEMAS, choices_by_group, composed, jobs_of, keys_of, values_of
+from throughtime.compose.composing import SCHEMAS, choices_by_group, composed, jobs_of, keys_in, keys_of, values_of
 
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
 
@@ -39,8 +39,16 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     """
     if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
         return None
+    if {"--shell-completion", "-sc"} & set(arguments):
+        if not any(text.startswith(("install=", "uninstall=", "query=")) for text in arguments):
+            raise config.Mistake(
+                "--shell-completion goes with install=bash or uninstall=bash: allowed are bash, zsh, fish."
+            )
+        return None
     overrides = [parsed(text) for text in overrides_in(arguments)]
     sweeping = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
+    if sweeping and (shown := {"--cfg", "-c", "--info", "-i"} & set(arguments)):
+        raise config.Mistake(f"{shown.pop()} shows one job: allowed is it without -m.")
     for override in overrides:
         refuse_unknown_choice(override)
         if override.key_or_group == "hydra.job.chdir" and override.value():
@@ -62,7 +70,9 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
 def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Override]) -> None:
     """Refuses several values where one is wanted, none at all, and intervals that no sweeper here knows."""
     if override.is_sweep_override() and not sweeping:
-        raise config.Mistake(f"{override.input_line} lists several values: allowed with -m, which starts a sweep.")
+        raise config.Mistake(
+            f"{override.input_line} lists several values: allowed with -m, which starts a sweep; a list stands in brackets."
+        )
     if override.is_discrete_sweep() and not values_of(override):
         raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")
     if override.is_interval_sweep() and "hydra/sweeper" not in {other.key_or_group for other in others}:
@@ -111,5 +121,15 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
             ]
             if able:
                 raise config.Mistake(f"{key} is a setting of {group}={config.alternatives(able)} alone.")
-            hint = config.nearest(key, [*known, *groups]) or "; --cfg job lists all."
+            hint = _meant(key, known) or config.nearest(key, [*known, *groups]) or "; --cfg job lists all."
             raise config.Mistake(f"{key} is no setting{hint}")
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """A hint at settings of which `key` is the last part, here or in other choices of the groups that there are."""
+    found = [name for name in known if name.endswith(f".{key}")]
+    groups = {group: choices for group, choices in choices_by_group().items() if group in known and "." not in key}
+    found += [
+        f"{group}.{key}" for group, choices in groups.items() if any(key in keys_in(group, one) for one in choices)
+    ]
+    return f"; did you mean {config.alternatives(list(dict.fromkeys(found)))}?" if found else ""

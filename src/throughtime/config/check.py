@@ -120,7 +120,10 @@ def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
 
 _SCALARS: dict[type, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
-    int: (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    int: (
+        lambda value: not isinstance(value, bool) and isinstance(value, int | float) and value % 1 == 0,
+        "a whole number",
+    ),
     float: (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number"),
     str: (lambda value: isinstance(value, str), "a text"),
 }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from datasets import Dataset
 
 from throughtime import config
+from throughtime.data.paths import SPLITS
 
 Node: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Row = TypeVar("Row")
@@ -116,10 +117,11 @@ def _split(
     """Whole files go to validation and test until these have their share, so that neither repeats training rows."""
     random.Random(0).shuffle(files)
     sizes = [sum(map(size, file)) for file in files]
-    splits: dict[str, list[Row]] = {"validation": [], "test": [], "train": []}
-    left = {"validation": data.validation_share * sum(sizes), "test": data.test_share * sum(sizes), "train": 1.0}
+    splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    left = {"validation": data.validation_share * sum(sizes), "test": data.test_share * sum(sizes)}
     for file, weight in zip(files, sizes, strict=True):
-        split = next(split for split in splits if left[split] > 0)
+        split = next((split for split in left if left[split] > 0), "train")
         splits[split] += file
-        left[split] -= weight * (split != "train")
+        if split in left:
+            left[split] -= weight
     return splits

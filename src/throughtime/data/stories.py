@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 
 from throughtime import config
+from throughtime.data.paths import SPLITS
 
 VERSION = 1  # of the generator, for the cache
 PEOPLE = ("anna", "ben", "carla", "david")
@@ -181,7 +182,7 @@ def identity(data: config.Stories) -> dict[str, Any]:
 def stories(data: config.Stories) -> dict[str, Dataset]:
     """Rows with `source` (a question and its story), `target` (the answer) and `kind`; no story is told twice."""
     told, splits = _unheard(data), {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         rows = list(islice(told, getattr(data, split)))
         if len(rows) < getattr(data, split):
             raise config.wrong(f"data.{split}", getattr(data, split), "fewer stories, or more data.sentences for them")

@@ -83,10 +83,13 @@ def _flow(flows: list[Flow]) -> Table:
     longest = max(len(flow.norms) for flow in flows)
     distances = [0, *(1 << power for power in range(longest.bit_length()) if 1 << power < longest)]
     title = "the last target's loss: its gradient by the states so many steps back"
-    table = Table("", *map(str, distances), title=title, title_justify="left", title_style="", show_edge=False)
+    table = Table(
+        "", *map(str, distances), title=title, title_justify="left", title_style="", box=None, padding=(0, 1, 0, 0)
+    )
     for flow in flows:
         norms = [f"{flow.norms[back]:.0e}" if back < len(flow.norms) else "" for back in distances]
-        table.add_row(f"{flow.layer} {flow.state}", *norms)
+        layer = flow.layer.replace("reader.", "").replace("stack.layers.", "layer ").replace(".", " ")
+        table.add_row(f"{layer} {flow.state}", *norms)  # so short that 80 columns hold the table
     return table
 
 

@@ -158,6 +158,10 @@ def _refuse_other_model(settings: config.TrainConfig, task: Task, start: Path) -
             if value != before and (key == "name" or group not in ("optim", "schedule")):
                 setting, allowed = f"{group}.{key}".removesuffix(".name"), config.shown(before)
                 raise config.wrong(setting, value, f"{allowed}, as in the checkpoint resume={start}")
+    behind = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if behind > settings.trainer.epochs:
+        allowed = f"at least {behind}, as so many epochs lie behind the checkpoint resume={start}"
+        raise config.wrong("trainer.epochs", settings.trainer.epochs, allowed)
     if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
         before = ours["config"]["dropout"]["name"]
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")

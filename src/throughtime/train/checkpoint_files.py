@@ -1,6 +1,7 @@
 """The checkpoints that a user means."""
 
 import glob
+import json
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from throughtime import config
 
 
 def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
-    """The checkpoint that a user means: a file, a run folder (its `prefer`red checkpoint), or `last` for the newest run.
+    """The checkpoint that a user means: a file, a run folder (its `prefer`red checkpoint), a sweep's folder (that of its
+    best job), or `last` for the newest run.
 
     Raises:
         Mistake: there is none.
@@ -16,13 +18,18 @@ def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
     path = Path(name).expanduser()
     if name == "last":
         path = max(Path(outputs).glob("**/checkpoints"), key=_age, default=path)
+    if (path / "sweep.json").is_file():
+        best, *_ = json.loads((path / "sweep.json").read_text())["jobs"] or [{"job": ""}]
+        path /= best["job"]
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     for candidate in (folder, folder / f"{prefer}.ckpt", folder / "best.ckpt", folder / "last.ckpt"):
         if candidate.is_file():
             return candidate
     if name == "last":
         raise config.wrong(setting, name, f"last only where a run under {outputs} has saved a checkpoint")
-    raise config.wrong(setting, name, "a checkpoint file, a run folder with checkpoints in it, or last")
+    raise config.wrong(
+        setting, name, "a checkpoint file, the folder of a run or a sweep with checkpoints in it, or last"
+    )
 
 
 def _age(folder: Path) -> float:

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from throughtime.train.flow import FAINT, Flow
 from throughtime.whole import whole_file
@@ -57,6 +58,7 @@ def _canvas(layers: list[str]) -> tuple[Figure, dict[str, Axes]]:
     panels = dict(zip(layers, axes.flat, strict=False))
     for layer, panel in panels.items():
         panel.set(title=layer, xlabel="steps back", yscale="log", ylim=(LOWEST, 2))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.axhline(FAINT, color="lightgray")
     figure.supylabel("share of the largest norm", fontsize="medium")
     return figure, panels
