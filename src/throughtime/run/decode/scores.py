@@ -94,10 +94,10 @@ class References:
         signatures, scores = PairedTest(systems, {"metric": metric}, self.streams, "bs", resamples)()
         (name,) = signatures
         *theirs, ours = cast(list[Result], scores[name])
-        shown = f"{ours.score:6.2f} ± {ours.ci:5.2f}"
+        shown = f"{ours.score:6.2f} ± {ours.ci:6.2f}"
         for other in theirs:
             chance = 1.0 if ours.score == other.score else ours.p_value  # sacrebleu calls no difference significant
-            shown += f"  baseline {other.score:6.2f} ± {other.ci:5.2f}  p {chance:.4f}"
+            shown += f"  baseline {other.score:6.2f} ± {other.ci:6.2f}  p {chance:.4f}"
         return shown, signatures[name]
 
 
