@@ -10,7 +10,7 @@ import torch
 from tests.conftest import FEW_NUMBERS, settings
 
 from throughtime import build
-from throughtime.data.tokenizer import UNK
+from throughtime.data.tokenizer import BOS, PAD, UNK
 from throughtime.train.teacher import own_share, some_places, with_unknown
 
 TOKENS = torch.randint(4, 9, (50, 41), generator=torch.Generator().manual_seed(1))
@@ -38,10 +38,11 @@ def test_words_go_unknown_at_their_rate_but_never_the_first() -> None:
 
 @pytest.mark.parametrize("form", ["context=initial_state", "context=general", "context.input_feeding=true"])
 def test_own_words_are_the_models(form: str, double: None) -> None:
-    """A model that always says 7 is fed 7 where its own word is asked for, and the target's elsewhere."""
+    """A model that always says 7, as far as it may, is fed 7 where its own word is asked for, else the target's."""
     model = build.model(settings("model.hidden=6", "model.embedding=5", form), {"source": 9, "target": 9})
     with torch.no_grad():
         model.output.bias[7] = 1000.0
+        model.output.bias[[PAD, BOS]] = 2000.0
     tokens, lengths = TOKENS[:3, :6], torch.tensor([6, 6, 6])
     own = some_places(tokens, 0.5)
     mixed = torch.where(own, 7, tokens)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from throughtime.data.tokenizer import BOS, PAD
 from throughtime.nn.decoder import Decoder, DecoderState, cut_off
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
@@ -121,7 +122,9 @@ class EncoderDecoder(nn.Module):
             readout, state = self.decoder(words, cut_off(state) if cut else state, noise)
             readouts.append(readout)
             with torch.no_grad():
-                words = torch.multinomial(self.output(readout[:, 0]).softmax(-1, torch.float32), 1)
+                logits = self.output(readout[:, 0])
+                logits[:, PAD : BOS + 1] = -torch.inf  # which no search produces either
+                words = torch.multinomial(logits.softmax(-1, torch.float32), 1)
         return torch.cat(readouts, dim=1)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:
