@@ -1,5 +1,6 @@
-"""What a person sees while a run goes on, beside Lightning's bar: a line per validation."""
+"""What a person sees while a run goes on, beside Lightning's bar: a line per validation; without the bar, one a minute."""
 
+import sys
 import time
 from typing import Any
 
@@ -9,10 +10,11 @@ from throughtime.terminal import console
 from throughtime.train.quality import MEASURES
 
 SHOWN = ("loss", "perplexity", "bits_per_character", *MEASURES)
+SILENCE = 60.0  # seconds at most that a log file hears nothing of the training
 
 
 class Progress(lightning.Callback):
-    """The line after each validation, and the measures that the run's record needs.
+    """The lines of a run, and the measures that its record needs.
 
     `history`: the metrics at each validation, with `epoch` and `step`, `earlier` of them from before the run was resumed;
     `seconds`: time spent in training steps, of a resumed run in its own.
@@ -23,6 +25,7 @@ class Progress(lightning.Callback):
         self.earlier = 0
         self.seconds = 0.0
         self._started: float | None = None
+        self._told = 0.0  # when the last line came
         self._tokens = 0  # seen before the run was resumed
         self._console = console(soft_wrap=True)
 
@@ -35,14 +38,19 @@ class Progress(lightning.Callback):
 
     def speed(self, tokens_seen: int) -> float | None:
         """Target tokens a second of this run's training steps, if it has made any."""
-        return (tokens_seen - self._tokens) / self.seconds if self.seconds else None
+        seconds = self.seconds + (time.perf_counter() - self._started if self._started else 0.0)
+        return (tokens_seen - self._tokens) / seconds if seconds else None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._tokens = pl_module.tokens_seen
+        self._tokens, self._told = pl_module.tokens_seen, time.perf_counter()
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         if self._started is None:
             self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if time.perf_counter() - self._told > SILENCE and trainer.is_global_zero and not sys.stdout.isatty():
+            self._tell(trainer, pl_module, {})
 
     def pause(self) -> None:
         """Stops the clock until the next training step."""
@@ -57,11 +65,16 @@ class Progress(lightning.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         self.history.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         if trainer.is_global_zero:
-            loss = trainer.callback_metrics.get("train/loss")
-            shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
-            shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]
-            speed = self.speed(pl_module.tokens_seen)
-            rate = "" if speed is None else f"{speed:,.0f} tokens/s"
-            self._console.print(
-                f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}"
-            )
+            self._tell(trainer, pl_module, metrics)
+
+    def _tell(self, trainer: lightning.Trainer, pl_module: Any, metrics: dict[str, float]) -> None:
+        """A line: the last batch's loss, what a validation has measured, and the speed so far."""
+        loss = trainer.callback_metrics.get("train/loss")
+        shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
+        shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]
+        speed = self.speed(pl_module.tokens_seen)
+        rate = "" if speed is None else f"{speed:,.0f} tokens/s"
+        self._console.print(
+            f"epoch {trainer.current_epoch:3d}  step {trainer.global_step:6d}  {'  '.join(shown)}  {rate}"
+        )
+        self._told = time.perf_counter()
