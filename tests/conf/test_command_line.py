@@ -67,3 +67,12 @@ def test_a_whole_number_may_be_written_as_another(written: str, meant: int) -> N
 
 def test_shells_may_complete_a_line() -> None:
     assert compose.ready("train", ["-sc", "install=bash"]) == ["-sc", "install=bash"]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["${cell.name}", "${hydra.job.override_dirname}", "${hydra.job.id}", "job-${hydra:job.num}", "${now:%H-%M}"],
+)
+def test_jobs_may_lie_in_folders_of_any_names(folder: str) -> None:
+    sweep = ["-m", "cell=rnn,lstm", f"hydra.sweep.subdir={folder}"]
+    assert compose.ready("train", sweep) == sweep

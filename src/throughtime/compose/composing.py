@@ -37,8 +37,8 @@ def composed(program: str, overrides: list[str], number: int = 0) -> dict[str, A
         with initialize_config_dir(CONF, version_base="1.3"):
             values = compose(program, overrides, return_hydra_config=True)
         with open_dict(values):
-            values.hydra.job.num = number
-        HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks
+            values.hydra.job.num, values.hydra.job.id = number, f"{number}"
+        HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks, and its like
         return settings(program, OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(

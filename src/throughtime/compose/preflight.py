@@ -37,13 +37,7 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     Raises:
         Mistake: the first slip found.
     """
-    if {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
-        return None
-    if {"--shell-completion", "-sc"} & set(arguments):
-        if not any(text.startswith(("install=", "uninstall=", "query=")) for text in arguments):
-            raise config.Mistake(
-                "--shell-completion goes with install=bash or uninstall=bash: allowed are bash, zsh, fish."
-            )
+    if _asks_for_help(arguments):
         return None
     overrides = [parsed(text) for text in overrides_in(arguments)]
     sweeping = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
@@ -62,9 +56,20 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
         if isinstance(jobs[-1], config.TrainConfig):
             _refuse_unwritable(jobs[-1].outputs)
     (folder, count), *_ = Counter(folders).most_common()
-    if sweeping and count > 1:
+    timed = any("${now:" in (override.input_line or "") for override in overrides)  # jobs begin at times of their own
+    if sweeping and count > 1 and not timed:
         raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
     return jobs[0]
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether Hydra is only to print something that hangs on no setting."""
+    completes = {"--shell-completion", "-sc"} & set(arguments)
+    if completes and not any(text.startswith(("install=", "uninstall=", "query=")) for text in arguments):
+        raise config.Mistake(
+            "--shell-completion goes with install=bash or uninstall=bash: allowed are bash, zsh, fish."
+        )
+    return bool(completes or {"--help", "-h", "--hydra-help", "--version"} & set(arguments))
 
 
 def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Override]) -> None:
