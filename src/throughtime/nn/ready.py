@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.attention import MultiheadAttention
 from throughtime.nn.cells import Cell, Lstm
-from throughtime.nn.cells.base import CellState, StageFunction
+from throughtime.nn.cells.base import CellState, one_step
 from throughtime.nn.copies import Model, evaluating, exchange
 from throughtime.nn.decoder import Decoder
 from throughtime.nn.models import LanguageModel
@@ -106,6 +106,9 @@ class ReadyLayer(nn.Module):
         self.cell = cell = cast(Cell, layer.cells[0]).active
         self.project = product(cell.weight_input, cell.bias_input, precision)
         self._products = [product(matrix, bias, precision) if len(matrix) else None for matrix, bias in cell.matrices()]
+        self._stages = [
+            stage._replace(function=lstm_step) if stage.function is Lstm.step else stage for stage in cell.stages()
+        ]
 
     def forward(
         self,
@@ -118,11 +121,8 @@ class ReadyLayer(nn.Module):
         if inputs.shape[1] > 1 or lengths is not None or resets is not None or state[0] is None:
             return self._layer(inputs, state, lengths, resets, noise)
         cell = self.cell
-        gates, carried, vectors = self.project(inputs[:, 0]), dict(state[0]), cell.vector_values()
-        for stage, multiplied in zip(cell.stages(), self._products, strict=True):
-            operand = None if multiplied is None or stage.operand is None else multiplied(carried[stage.operand])
-            function: StageFunction = lstm_step if stage.function is Lstm.step else stage.function
-            carried |= function(gates, operand, carried, *vectors)
+        gates = self.project(inputs[:, 0])
+        carried = one_step(self._stages, self._products, gates, state[0], cell.vector_values())
         fresh = {name: carried[name] for name in cell.states}
         return fresh[cell.states[0]][:, None], (fresh,)
 

@@ -1,7 +1,7 @@
 """What every cell is: parameters, and one step made of pointwise functions between products that the engine computes."""
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from throughtime.nn.products import linear
 CellState = dict[str, Tensor]
 StageFunction = Callable[..., CellState]
 Matrices = list[tuple[Tensor, Tensor | None]]  # weight (out, in) and bias of each stage
+Product = Callable[[Tensor], Tensor]  # of a carried tensor and a stage's matrix
 
 
 class Stage(NamedTuple):
@@ -28,6 +29,24 @@ class Stage(NamedTuple):
     operand: str | None
     blocks: int
     function: StageFunction
+
+
+def one_step(
+    stages: Sequence[Stage],
+    products: Sequence[Product | None],
+    gates: Tensor,
+    state: CellState,
+    vectors: Sequence[Tensor],
+) -> CellState:
+    """Goes through a step: the product of each stage, then its pointwise rest.
+
+    Input gates (batch, projected) and a state -> the new state, beside what stages have made for one another.
+    """
+    carried = dict(state)
+    for stage, multiply in zip(stages, products, strict=True):
+        product = None if multiply is None or stage.operand is None else multiply(carried[stage.operand])
+        carried |= stage.function(gates, product, carried, *vectors)
+    return carried
 
 
 class Noise(NamedTuple):

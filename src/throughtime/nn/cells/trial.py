@@ -1,10 +1,13 @@
 """A user's own cell is tried when it is made, by one step of two rows: what is wrong with it is told before the training."""
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
 from throughtime import config
-from throughtime.nn.cells.base import Cell, CellState
+from throughtime.nn.cells.base import Cell, CellState, StageFunction, one_step
 from throughtime.nn.cells.own import failing
 
 ROWS = 2
@@ -36,15 +39,22 @@ def _step(path: str, cell: Cell) -> CellState:
         raise _wrong(path, f"project gives {cell.projected} values a row", gates)
     if any(vector.dim() != 1 for vector in vectors):
         raise _wrong(path, "vectors have one dimension each", *vectors)
-    carried, returned = cell.initial_state(ROWS), CellState()
-    for stage, matrix in zip(cell.stages(), cell.matrices(), strict=True):
-        product = None if stage.operand is None else F.linear(carried[stage.operand], *matrix)
-        found = stage.function(gates, product, carried, *vectors)
-        if not isinstance(found, dict):
-            kind = type(found).__name__
-            raise config.wrong("cell.path", path, f"a cell whose step returns a dict of its states, not {kind}")
-        returned |= found
-        carried |= returned
+    returned = CellState()
+
+    def watched(function: StageFunction) -> StageFunction:
+        def run(*given: Any) -> CellState:
+            found = function(*given)
+            if not isinstance(found, dict):
+                kind = type(found).__name__
+                raise config.wrong("cell.path", path, f"a cell whose step returns a dict of its states, not {kind}")
+            returned.update(found)
+            return found
+
+        return run
+
+    stages = [stage._replace(function=watched(stage.function)) for stage in cell.stages()]
+    products = [partial(F.linear, weight=weight, bias=bias) for weight, bias in cell.matrices()]
+    one_step(stages, products, gates, cell.initial_state(ROWS), vectors)
     return returned
 
 
