@@ -10,9 +10,9 @@ import torch
 from datasets import Dataset
 from tests.conftest import FEW_NUMBERS, settings
 
-import throughtime.search
 from throughtime.callbacks import decoding
 from throughtime.data.tokenizer import ByteTokenizer
+from throughtime.search import searching
 
 
 def test_one_generator_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_one_generator_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.append(float(torch.rand(1, generator=random)))
         return [[] for _ in batch]
 
-    monkeypatch.setattr(throughtime.search, "search", search)
+    monkeypatch.setattr(searching, "search", search)
     monkeypatch.setattr(decoding, "BATCH", 2)
     pairs = Dataset.from_dict({"source_ids": [[5]] * 6, "source_length": [1] * 6})
     prepared: Any = SimpleNamespace(tokenizers={"target": ByteTokenizer()})
