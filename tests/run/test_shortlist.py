@@ -27,11 +27,12 @@ def test_no_other_letters_are_written(
     assert set(whole) - set(b"septix\n")  # the model has hardly learned, and writes any byte
     found = decoded(translator, LINES, *few)
     assert set(found) <= set(b"septix\n")
-    assert decoded(translator, LINES, *few, "shortlist.best=1") != found
-    (kept, _) = sorted((tmp_path / "outputs" / "cache").iterdir())
-    before = kept.stat().st_mtime_ns
+    exact = [decoded(translator, LINES, *few, f"shortlist.best={best}", name="out.jsonl") for best in (20, 1)]
+    assert exact[0] != exact[1]
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "cache").iterdir()}
+    assert len(kept) == 2
     assert decoded(translator, LINES, *few) == found
-    assert kept.stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_a_resumed_job_must_have_learned_from_the_same(texts: list[str], translator: Path, tmp_path: Path) -> None:

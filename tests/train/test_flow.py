@@ -146,7 +146,7 @@ def test_goes_through_a_translator_without_padding(context: str) -> None:
 def pair(read: int, written: int) -> PairBatch:
     source, target = torch.randint(4, WORDS, (1, read)), torch.randint(4, WORDS, (1, written))
     tokens = torch.cat([torch.tensor([[2]]), target[:, :-1]], dim=1)
-    return PairBatch(source, torch.tensor([read]), tokens, target, torch.zeros(1, dtype=torch.long))
+    return PairBatch(source, torch.tensor([read]), tokens, target)
 
 
 def together(long: PairBatch, short: PairBatch) -> PairBatch:
@@ -155,7 +155,7 @@ def together(long: PairBatch, short: PairBatch) -> PairBatch:
         return torch.cat([one, F.pad(other, (0, one.shape[1] - other.shape[1]), value=filler)])
 
     lengths = torch.cat([long.source_lengths, short.source_lengths])
-    return PairBatch(joined("source", 0), lengths, joined("tokens", 0), joined("targets", IGNORED), torch.zeros(2))
+    return PairBatch(joined("source", 0), lengths, joined("tokens", 0), joined("targets", IGNORED))
 
 
 def test_the_model_stays_as_it_is() -> None:
