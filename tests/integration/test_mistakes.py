@@ -142,7 +142,7 @@ TRAIN = {
     "tokenizer.vocabulary=100": "tokenizer.vocabulary=100: allowed is a number of at least 260 with tokenizer=bpe",
     "data=text data.path={}/story.txt decoding.prompts=[Zebra]": "decoding.prompts='Z': allowed is a character",
     "tracking=wandb tracking.mode=online": "tracking.mode=online: allowed is auto or offline where no W&B login exists",
-    "resume={}/none.ckpt": "none.ckpt: allowed is a checkpoint file, a run folder",
+    "resume={}/none.ckpt": "none.ckpt: allowed is a checkpoint file, the folder of a run",
     "resume={}/broken.ckpt": "broken.ckpt: allowed is a whole checkpoint of throughtime",
     "trainer.accelerator=mps": "trainer.accelerator=mps: allowed is auto or cpu",
     "trainer.clip.value=1": "trainer.clip.value=1: allowed is null where trainer.clip.norm is set",
