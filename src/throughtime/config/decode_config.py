@@ -51,7 +51,7 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         if not self.checkpoint:
-            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, a run folder, or last")
+            raise wrong("checkpoint", self.checkpoint, "a checkpoint file, the folder of a run or a sweep, or last")
         _refuse_contradictory_decoding(self)
         refuse_contradictory_search("search", self.search)
 
