@@ -34,6 +34,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
 def _still_settings(before: list[str], said: list[Override]) -> list[str]:
     """What of a run's first overrides the choices that are said anew have: search.size=3 goes with its search=beam."""
     groups = choices_by_group()
+    if not any(override.key_or_group in groups for override in said):
+        return before
     choices = [override for override in [*map(parsed, before), *said] if override.key_or_group in groups]
     for override in choices:
         refuse_unknown_choice(override)

@@ -82,7 +82,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
-        _refuse_other_model(settings, task, start)
+        _refuse_other_course(settings, task, start)
     tracker = _tracker(settings, record.folder)
     finished = False
     try:
@@ -148,8 +148,9 @@ def _callback(trainer: Any, kind: type[Callback]) -> Callback:
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
 
 
-def _refuse_other_model(settings: config.TrainConfig, task: Task, start: Path) -> None:
-    """A resumed run goes on with the model and vocabulary, the kind of optimiser and of schedule that it began with."""
+def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) -> None:
+    """A resumed run goes on with the model and vocabulary, the kind of optimiser and of schedule that it began with, and ends
+    no earlier than it has come."""
     content = checkpoint.read(start, "resume")
     ours, now = content["throughtime"], task.about
     for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim", "schedule"):

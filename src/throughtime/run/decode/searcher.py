@@ -56,12 +56,14 @@ class Searcher:
         """What the settings ask of all hypotheses, and each line of its own."""
         writes, longest, choice = self._loaded.writes, self._settings.longest, self._settings.search
         prefixes = [encoded(writes, one.prefix, one, longest) for one in asked]
-        phrases = [[encoded(writes, text, one, longest) for text in one.contains] for one in asked]
-        if not isinstance(choice, config.Beam) or choice.groups > 1:
+        phrases: list[list[list[int]]] = []
+        if isinstance(choice, config.Beam) and choice.groups == 1:
+            texts = ([encoded(writes, text, one, longest) for text in one.contains] for one in asked)
+            phrases = [list(filter(None, row)) for row in texts]
+        else:
             for one in asked:
                 one.remarks += ["asks for texts to be contained, for which there is search=beam."] * bool(one.contains)
-            phrases = []
-        return Demands(prefixes, [list(filter(None, row)) for row in phrases], self._contained, self._banned)
+        return Demands(prefixes, phrases, self._contained, self._banned)
 
     def _result(self, asked: Question, found: list[Hypothesis]) -> dict[str, object]:
         return {"line": asked.place, "source": asked.text, "hypotheses": described(found, self._loaded.writes)}
