@@ -14,6 +14,7 @@ from throughtime import config
 from throughtime.compose.command_line import as_written, overrides_in, parsed, split
 from throughtime.compose.composing import SCHEMAS, choices_by_group, composed, jobs_of, keys_in, keys_of, values_of
 
+OF_FILES = ("name", "defaults")  # keys of a choice's file that nobody sets: the choice is made by its group
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
 
 
@@ -132,9 +133,10 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
 
 def _meant(key: str, known: list[str]) -> str:
     """A hint at settings of which `key` is the last part, here or in other choices of the groups that there are."""
-    found = [name for name in known if name.endswith(f".{key}")]
     groups = {group: choices for group, choices in choices_by_group().items() if group in known and "." not in key}
+    found = [name for name in known if name.endswith(f".{key}")]
     found += [
         f"{group}.{key}" for group, choices in groups.items() if any(key in keys_in(group, one) for one in choices)
     ]
+    found = [setting for setting in found if setting.rpartition(".")[0] not in groups or key not in OF_FILES]
     return f"; did you mean {config.alternatives(list(dict.fromkeys(found)))}?" if found else ""
