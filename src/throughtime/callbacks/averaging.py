@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from throughtime import config
@@ -48,7 +47,7 @@ class Averaging(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and "averaging_state" in checkpoint:  # testing takes the mean
+        if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -16,19 +15,12 @@ from throughtime.whole import whole_file
 
 
 class Best(ModelCheckpoint):
-    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before; a test, for
-    which Lightning restores callbacks too, does not."""
-
-    _fitting = False
-
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        self._fitting = stage == "fit"
+    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         scores = {path: score for path, score in state_dict["best_k_models"].items() if Path(path).is_file()}
         before = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")[: self.save_top_k]
-        if not before or not self._fitting:
+        if not before:
             return
         ours = [str(Path(str(self.dirpath)) / Path(path).name) for path in before]
         if leading():

@@ -125,8 +125,9 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
     metric = parts.monitored(settings)
     pick = max if direction(metric) == "max" else min
+    task.load_state_dict(checkpoint.read(Path(chosen), "checkpoints")["state_dict"])
+    trainer.test(task, datamodule=data, verbose=False)
     found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]
-    trainer.test(task, datamodule=data, ckpt_path=chosen, weights_only=True, verbose=False)  # takes callbacks back, too
     if not found:
         raise config.Mistake(f"{metric} was never a number: the training has diverged, and a lower optim.lr may help.")
     top = pick(found, key=lambda at: at[metric])

@@ -135,8 +135,6 @@ class Task(lightning.LightningModule):
         checkpoint["throughtime"] = {**self.about, "ranks": from_all_ranks(move_data_to_device(here, "cpu"))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            return
         optim.renew(checkpoint, self._settings)
         ranks = checkpoint["throughtime"]["ranks"]
         self._tokens = ranks[0]["tokens"]
