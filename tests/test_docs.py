@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FEW_NUMBERS, ROOT, STORY, TINY
+from tests.conftest import FEW_NUMBERS, OF_PAIRS, OF_TEXT, ROOT, STORY, TINY
 from throughtime import compose, config
 from throughtime.compose.command_line import overrides_in, parsed
 from throughtime.compose.composing import jobs_of
@@ -32,13 +32,16 @@ def test_there_are_commands_to_check() -> None:
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_command_is_accepted(page: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_is_accepted(
+    page: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     _, program, *arguments = shlex.split(command.partition("<")[0])
     if {"--help", "--cfg"} & set(arguments):
         return
     name = program.removesuffix(".py")
     preflight(name, arguments)
+    assert not capsys.readouterr().err  # no setting in it does nothing
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,8 @@ def test_command_runs(
         return
     few = FEW_NUMBERS if not any(text.startswith(("data=", "experiment=")) for text in overrides) else []
     values = compose.composed(
-        "train", [*overrides, *TINY, *few, "model.tied=false", "trainer.steps=2", "trainer.epochs=1"]
+        "train",
+        [*overrides, *TINY, *OF_TEXT, *OF_PAIRS, *few, "model.tied=false", "trainer.steps=2", "trainer.epochs=1"],
     )
     training.run(values, tmp_path / "run", overrides)
     assert "decode" in capsys.readouterr().out

@@ -13,6 +13,7 @@ LAYERS = [
     ["config.data", "config.model", "config.search", "config.measuring", "config.check"],
     ["config.training"],
     ["config.train_config", "config.decode_config"],
+    ["config.idle"],
     ["config", "whole", "memory", "terminal"],
     ["data.paths"],
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import FEW_NUMBERS, TINY
+from tests.conftest import FEW_NUMBERS, OF_TEXT, TINY
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 Program = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,6 +37,7 @@ def test_a_language_model_is_trained_and_goes_on(program: Program, story: Path, 
     common = [
         "train.py",
         *TINY,
+        *OF_TEXT,
         "data=text",
         f"data.path={story}",
         "cell=layer_norm_lstm",

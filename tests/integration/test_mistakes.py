@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.conftest import FEW_NUMBERS, TINY, settings
+from tests.conftest import FEW_NUMBERS, OF_TEXT, TINY, settings
 
 from throughtime import build, compose, config
 from throughtime.compose.preflight import preflight
@@ -137,7 +137,7 @@ TRAIN = {
     "seed=99999999999999999999": "seed=99999999999999999999: allowed is a number of at least 0 and at most 4294967295",
     "run.name=../elsewhere": "run.name=../elsewhere: allowed is the name of a folder",
     "run.name=": "run.name=: allowed is the name of a folder",
-    "model.hidden=3000000": "model.hidden=3000000: allowed is less, or less than batch.columns=4",
+    "model.hidden=3000000": "model.hidden=3000000: allowed is less, or less than batch.columns=64",
     "optim=sgd optim.lr=1e38 trainer.clip.norm=null": "val/loss was never a number: the training has diverged",
     "tokenizer.vocabulary=100": "tokenizer.vocabulary=100: allowed is a number of at least 260 with tokenizer=bpe",
     "data=text data.path={}/story.txt decoding.prompts=[Zebra]": "decoding.prompts='Z': allowed is a character",
@@ -237,7 +237,8 @@ def one_sentence(text: str) -> str:
 @pytest.mark.parametrize(("line", "sentence"), TRAIN.items())
 def test_train(line: str, sentence: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = FEW_NUMBERS if "data=" not in line and "data." not in line else []
-    small = [setting for setting in TINY if setting.split("=")[0] not in line]
+    of_text = OF_TEXT if "data=text" in line or "data=stdlib_docs" in line else []
+    small = [setting for setting in [*TINY, *of_text] if setting.split("=")[0] not in line]
     error = told("train", " ".join([f"outputs={files}/outputs", *small, *numbers, line]), files, capsys)
     assert sentence.replace("{}", str(files)) in one_sentence(error)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.conftest import FEW_NUMBERS, ROOT, TINY, settings
+from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, TINY, settings
 
 from throughtime.build import parts
 from throughtime.data.batch import IGNORED, PairBatch
@@ -51,7 +51,7 @@ def test_decoding_begins_without_what_only_training_needs(program: Program, tmp_
 
 
 def test_a_resumed_run_says_nothing_needless(program: Program, story: Path) -> None:
-    common = ["train.py", *TINY, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
+    common = ["train.py", *TINY, *OF_TEXT, "data=text", f"data.path={story}", "tbptt.chunk=16", "log_every=1000"]
     for own in (["hydra.run.dir=half"], ["hydra.run.dir=whole", "resume=half", "trainer.epochs=2"]):
         done = program(*common, *own)
         assert done.returncode == 0
@@ -95,7 +95,9 @@ def test_two_processes_equal_one_with_twice_the_columns(
     alone, shared = ["batch.columns=4"], ["batch.columns=2", "trainer=ddp", "trainer.accelerator=cpu"]
     weights = {}
     for name, places in (("alone", alone), ("shared", shared)):
-        done = program("train.py", *TINY, "data=text", f"data.path={story}", *places, *exact, f"hydra.run.dir={name}")
+        done = program(
+            "train.py", *TINY, *OF_TEXT, "data=text", f"data.path={story}", *places, *exact, f"hydra.run.dir={name}"
+        )
         assert done.returncode == 0, done.stderr
         checkpoint = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         assert checkpoint["global_step"] > 20
@@ -110,7 +112,7 @@ def test_two_processes_test_as_one_with_twice_the_columns(
 ) -> None:
     mixed = tmp_path / "mixed.txt"  # or all columns were alike
     mixed.write_text(" ".join(random.Random(3).choices(story.read_text().split(), k=300)))
-    common = [*TINY, "data=text", f"data.path={story}", f"data.test_path={mixed}", f"evaluation={evaluation}"]
+    common = [*TINY, *OF_TEXT, "data=text", f"data.path={story}", f"data.test_path={mixed}", f"evaluation={evaluation}"]
     common += [
         "trainer.precision=64-true",
         "optim=sgd",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from tests.conftest import FEW_NUMBERS, ROOT, TINY
+from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, TINY
 
 from throughtime import compose, config
 from throughtime.callbacks.interruption import Interruption
@@ -176,7 +176,7 @@ def test_what_another_choice_does_not_have_falls_away(train: Callable[..., Path]
 
 def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_path: Path, story: Path) -> None:
     text = ["data=text", f"data.path={story}", "cell=gru", "tbptt.chunk=16"]
-    assert program("train.py", *TINY, *text, "hydra.run.dir=first").returncode == 0
+    assert program("train.py", *TINY, *OF_TEXT, *text, "hydra.run.dir=first").returncode == 0
     done = program("train.py", "resume=first", "trainer.epochs=2", "hydra.run.dir=second")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "second" / "summary.json").read_text())
@@ -187,7 +187,7 @@ def test_a_resumed_run_remembers_its_settings(program: Callable[..., Any], tmp_p
 
 def begun(folder: Path, story: Path, *overrides: str) -> subprocess.Popen[str]:
     """A run `first` in a process of its own, which has saved a checkpoint and goes on until it is ended."""
-    common = [*TINY, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer.epochs=100000", *overrides]
+    common = [*TINY, *OF_TEXT, "data=text", f"data.path={story}", "tbptt.chunk=2", "trainer.epochs=100000", *overrides]
     line = [sys.executable, str(ROOT / "train.py"), *common, "hydra.run.dir=first"]
     running = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while not (folder / "first" / "checkpoints" / "last.ckpt").exists() and running.poll() is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import FEW_NUMBERS, STORY, TINY
+from tests.conftest import FEW_NUMBERS, OF_TEXT, STORY, TINY
 
 from throughtime import compose, config
 from throughtime.run import decoding, training
@@ -25,7 +25,14 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the characters of a story."""
     folder = tmp_path_factory.mktemp("language_model")
     (folder / "story.txt").write_text(STORY)
-    overrides = [*TINY, "data=text", f"data.path={folder}/story.txt", "tokenizer=char", f"outputs={folder}/outputs"]
+    overrides = [
+        *TINY,
+        *OF_TEXT,
+        "data=text",
+        f"data.path={folder}/story.txt",
+        "tokenizer=char",
+        f"outputs={folder}/outputs",
+    ]
     training.run(compose.composed("train", overrides), folder / "run", overrides)
     return folder / "run"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import FEW_NUMBERS, TINY
+from tests.conftest import FEW_NUMBERS, OF_TEXT, TINY
 from tests.run.conftest import job
 
 from throughtime import compose, config
@@ -29,7 +29,14 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model of bytes."""
     folder = tmp_path_factory.mktemp("writer")
     (folder / "text.txt").write_text("un deux trois quatre\n" * 60)
-    overrides = [*TINY, "data=text", f"data.path={folder}/text.txt", "tokenizer=byte", f"outputs={folder}/outputs"]
+    overrides = [
+        *TINY,
+        *OF_TEXT,
+        "data=text",
+        f"data.path={folder}/text.txt",
+        "tokenizer=byte",
+        f"outputs={folder}/outputs",
+    ]
     training.run(compose.composed("train", overrides), folder / "run", overrides)
     return folder / "run"
 

@@ -1,6 +1,7 @@
 """A command line checked as a whole: every slip is told in one sentence before a job starts."""
 
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     timed = any("${now:" in (override.input_line or "") for override in overrides)  # jobs begin at times of their own
     if sweeping and count > 1 and not timed:
         raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
+    _tell_of_idle(overrides, jobs)
     return jobs[0]
 
 
@@ -93,6 +95,15 @@ def _refuse_unwritable(outputs: str) -> None:
         tempfile.TemporaryFile(dir=outputs).close()
     except OSError as error:
         raise config.wrong("outputs", outputs, f"a folder that can be written ({error.strerror})") from error
+
+
+def _tell_of_idle(overrides: list[Override], jobs: list[Any]) -> None:
+    """Tells of settings that change nothing in any job."""
+    for override in overrides:
+        setting = override.package or override.key_or_group
+        found = [next((one for one in config.idle(job) if one.of(setting)), None) for job in jobs]
+        if all(found):
+            print(f"note: {override.input_line} {found[0]}.", file=sys.stderr)
 
 
 def refuse_unknown_choice(override: Override) -> None:

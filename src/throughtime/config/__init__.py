@@ -7,6 +7,7 @@ that a mistake is told at once.
 from throughtime.config.check import *  # noqa: F403
 from throughtime.config.data import *  # noqa: F403
 from throughtime.config.decode_config import *  # noqa: F403
+from throughtime.config.idle import *  # noqa: F403
 from throughtime.config.measuring import *  # noqa: F403
 from throughtime.config.mistakes import *  # noqa: F403
 from throughtime.config.model import *  # noqa: F403

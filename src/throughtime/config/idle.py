@@ -1,0 +1,69 @@
+"""Settings that nothing reads because of others: whoever types one is told that it changes nothing."""
+
+from dataclasses import dataclass
+
+from throughtime.config.decode_config import DecodeConfig
+from throughtime.config.model import Gates
+from throughtime.config.search import Beam, Search
+from throughtime.config.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Settings, or whole groups of them, that do nothing with what is set `now`, and what they are read with."""
+
+    settings: tuple[str, ...]
+    now: str
+    read_with: str
+
+    def of(self, setting: str) -> bool:
+        """Whether the setting is among them."""
+        return any(setting == one or setting.startswith(f"{one}.") for one in self.settings)
+
+    def __str__(self) -> str:
+        return f"does nothing with {self.now}; it is read with {self.read_with}"
+
+
+def idle(config: TrainConfig | DecodeConfig) -> list[Idle]:
+    """All that lies idle."""
+    found = _of_training(config) if isinstance(config, TrainConfig) else _of_decoding(config)
+    return [*found, *_of_search(config.search)]
+
+
+def _of_training(config: TrainConfig) -> list[Idle]:
+    model, data = config.model.name, config.data.name
+    found = []
+    if model == "language_model":
+        found.append(Idle(("batch.tokens", "batch.longest", "decoding.sentences"), f"data={data}", "data of pairs"))
+        found.append(Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm"))
+    else:
+        columns = ("batch.columns", "batch.offset", "batch.restarts")
+        of_text = (*columns, "decoding.prompts", "decoding.prompt_length", "sampling", "flow.steps")
+        found.append(Idle(of_text, f"data={data}", "data of running text"))
+    if model != "encoder_decoder":
+        found.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
+    if isinstance(config.cell, Gates) and config.cell.chrono is not None:
+        found.append(Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null"))
+    return found
+
+
+def _of_decoding(config: DecodeConfig) -> list[Idle]:
+    found = []
+    if config.mode == "score":
+        found.append(Idle(("search",), "mode=score", "mode=search"))
+    if config.shortlist.source is None:
+        found.append(Idle(("shortlist.best", "shortlist.frequent"), "shortlist.source=null", "a text there"))
+    if config.language_model is None:
+        found.append(Idle(("language_model_weight",), "language_model=null", "a checkpoint there"))
+    if config.references is None:
+        found.append(Idle(("bootstrap",), "references=null", "texts there"))
+    return found
+
+
+def _of_search(search: Search) -> list[Idle]:
+    found = []
+    if isinstance(search, Beam) and search.normalisation == "none":
+        found.append(Idle(("search.alpha",), "search.normalisation=none", "search.normalisation=length or gnmt"))
+    if isinstance(search, Beam) and search.groups == 1:
+        found.append(Idle(("search.diversity",), "search.groups=1", "more groups"))
+    return found
