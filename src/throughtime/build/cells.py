@@ -17,16 +17,14 @@ def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
     """
     if isinstance(choice, config.OwnCell):
         return partial(tried, choice.path or "", own_cell(choice.path or ""))
-    if isinstance(choice, config.LinearCell):
-        return LINEAR[choice.name]
     if isinstance(choice, config.QrnnCell):
         return partial(POOLINGS[choice.pooling], taps=choice.window)
     if isinstance(choice, config.MatrixCell):
         return partial(Mlstm, heads=choice.heads)
     given = {setting: value for setting, value in config.plain(choice).items() if setting != "name"}
-    start = Start(
-        **{setting: given.pop(setting) for setting in ("recurrent", "forget_bias", "chrono") if setting in given}
-    )
+    start = {setting: given.pop(setting) for setting in ("recurrent", "forget_bias", "chrono") if setting in given}
+    if start:
+        given["start"] = Start(**start)
     if isinstance(choice, config.VanillaCell):
-        return partial({"tanh": TanhRnn, "relu": ReluRnn}[choice.nonlinearity], start=start)
-    return partial(CELLS[choice.name], start=start, **given)
+        return partial({"tanh": TanhRnn, "relu": ReluRnn}[given.pop("nonlinearity")], **given)
+    return partial((CELLS | LINEAR)[choice.name], **given)

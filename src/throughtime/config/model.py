@@ -112,13 +112,6 @@ class SlowCell:
 
 
 @dataclass(frozen=True)
-class IndependentCell:
-    """Units that see no other's state: nothing to set."""
-
-    name: Literal["indrnn"]
-
-
-@dataclass(frozen=True)
 class OwnCell:
     """A user's class: `my_cells.py:Minimal`, or `my_package.cells:Minimal`."""
 
@@ -132,10 +125,10 @@ class OwnCell:
 
 
 @dataclass(frozen=True)
-class LinearCell:
-    """A linear recurrence with nothing to set."""
+class BareCell:
+    """A cell with nothing to set."""
 
-    name: Literal["mingru", "minlstm", "sru", "rg_lru"]
+    name: Literal["indrnn", "mingru", "minlstm", "sru", "rg_lru"]
 
 
 @dataclass(frozen=True)
@@ -163,8 +156,7 @@ CatalogueCell = (
     | HighwayCell
     | HeadedCell
     | SlowCell
-    | IndependentCell
-    | LinearCell
+    | BareCell
     | QrnnCell
     | MatrixCell
 )
@@ -342,15 +334,15 @@ def engines_of(cell: str) -> list[str]:
 
 def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: str) -> None:
     """An engine that does not run the cell, or not with what else is asked, and whose place another would take."""
-    able = engines_of(cell.name)
-    if engine not in able:
-        raise wrong("engine", engine, f"{alternatives(able)} with cell={cell.name}")
-    if engine in ("native", "scan") and _within_step(dropout):
-        others = alternatives([other for other in able if other not in ("native", "scan")])
-        raise wrong("engine", engine, f"{others} with dropout={dropout.name}, which works within the step")
-    if engine == "native" and documents == "reset":
-        others = alternatives([other for other in able if other != "native"])
-        raise wrong("engine", engine, f"{others} with batch.documents=reset")
+    able, unable = engines_of(cell.name), {f"cell={cell.name}": list[str]()}
+    if _within_step(dropout):
+        unable[f"dropout={dropout.name}, which works within the step"] = ["native", "scan"]
+    if documents == "reset":
+        unable["batch.documents=reset"] = ["native"]
+    for reason, others in unable.items():
+        able = [one for one in able if one not in others]
+        if engine not in able:
+            raise wrong("engine", engine, f"{alternatives(able)} with {reason}")
 
 
 def refuse_idle_residual(model: Model, cell: Cell) -> None:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn.cells.base import Cell, CellState, Stage
-from throughtime.nn.cells.start import Start
 
 
 class IndRnn(Cell):
@@ -19,8 +18,8 @@ class IndRnn(Cell):
     blocks = 0
     vectors = ("recurrent",)
 
-    def __init__(self, features: int, hidden: int, start: Start | None = None):
-        super().__init__(features, hidden, start)
+    def __init__(self, features: int, hidden: int):
+        super().__init__(features, hidden)
         self.recurrent = nn.Parameter(torch.rand(hidden))
 
     @staticmethod
