@@ -9,9 +9,9 @@ from throughtime.data.tokenizer import EOS
 
 def written_out(
     model: Table, start: int, size: int, groups: int, diversity: float, longest: int
-) -> set[tuple[int, ...]]:
-    """All hypotheses that finish, by plain loops over groups, hypotheses and tokens."""
-    each, finished = size // groups, set()
+) -> dict[tuple[int, ...], float]:
+    """All hypotheses that finish and their log-probability, by plain loops over groups, hypotheses and tokens."""
+    each, finished = size // groups, {}
     beams = [[((), 0.0, (start * 31 + 1) % CODES)] for _ in range(groups)]
     for _ in range(longest):
         taken = [0] * model.vocabulary
@@ -24,7 +24,7 @@ def written_out(
             grown = sorted(grown, key=lambda one: -one[0])[: 2 * each]
             for _, tokens, _, _ in grown[:each]:
                 taken[tokens[-1]] += 1
-            finished |= {tokens for _, tokens, _, _ in grown[:each] if tokens[-1] == EOS}
+            finished |= {tokens: total for _, tokens, total, _ in grown[:each] if tokens[-1] == EOS}
             kept = [one for one in grown if one[1][-1] != EOS][:each]
             beams[group] = [(tokens, total, (code * 31 + tokens[-1] + 1) % CODES) for _, tokens, total, code in kept]
     return finished
@@ -38,10 +38,18 @@ def test_groups_find_what_the_algorithm_finds(size: int, groups: int) -> None:
         expected = written_out(model, 5, size, groups, 0.7, 6)
         found = [(*h.tokens, EOS) for h in run(model, [5], choice)[0] if h.finished]
         assert found
-        assert set(found) <= expected
+        assert found == sorted(expected, key=lambda tokens: -expected[tokens] / len(tokens))[:size]
         for hypothesis in run(model, [5], choice)[0]:
             steps, _ = model.path(5, [*hypothesis.tokens, *[EOS] * hypothesis.finished])
             assert hypothesis.log_probability == pytest.approx(sum(steps), abs=1e-5)
+
+
+@pytest.mark.parametrize("stop", ["finished", "proven", "cutoff"])
+def test_what_several_groups_find_comes_once(stop: str) -> None:
+    choice = beam(8, 6, groups=3, diversity=0.5, stop=stop, n_best=6)
+    for row in run(Table(40, 1), list(range(20)), choice):
+        assert len(row) > 1
+        assert len({(*found.tokens, found.finished) for found in row}) == len(row)
 
 
 def test_one_group_is_beam_search_and_more_differ() -> None:

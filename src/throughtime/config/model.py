@@ -150,15 +150,7 @@ class MatrixCell:
 
 
 CatalogueCell = (
-    VanillaCell
-    | GatedCell
-    | ProjectedCell
-    | HighwayCell
-    | HeadedCell
-    | SlowCell
-    | BareCell
-    | QrnnCell
-    | MatrixCell
+    VanillaCell | GatedCell | ProjectedCell | HighwayCell | HeadedCell | SlowCell | BareCell | QrnnCell | MatrixCell
 )
 
 

@@ -106,16 +106,19 @@ def _extended(
     width)."""
     ended, open_ = chosen
     running, width = beams.log_probability.shape
-    some = bool((ended.log_probability > -torch.inf).any())  # most steps end nothing, and sort nothing then
-    fresh = Beams(
+    finished, count = beams.finished, torch.zeros_like(beams.ended)
+    if bool((ended.log_probability > -torch.inf).any()):  # most steps end nothing, and sort nothing then
+        fresh = _ranked(beams, ended, covered, choice)
+        finished, count = finished.merged(fresh), (fresh.score > -torch.inf).sum(dim=1)
+    going_on = Beams(
         beams.sentences,
         grown(beams.tokens, open_.parents, open_.tokens),
         open_.log_probability,
         None if covered is None else at(covered, open_.parents),
-        beams.finished.merged(_ranked(beams, ended, covered, choice)) if some else beams.finished,
-        beams.ended + (ended.log_probability > -torch.inf).sum(dim=1),
+        finished,
+        beams.ended + count,
     )
-    return fresh, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
+    return going_on, open_.parents + width * torch.arange(running, device=open_.parents.device)[:, None]
 
 
 def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases | None) -> tuple[Extensions, Extensions]:
@@ -148,7 +151,8 @@ def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: con
     tokens = grown(beams.tokens, found.parents, found.tokens)
     lengths = torch.full_like(found.tokens, tokens.shape[2])
     score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
-    return Ranked(score, found.log_probability, lengths, tokens)
+    ranked = Ranked(score, found.log_probability, lengths, tokens)
+    return ranked.different() if choice.groups > 1 else ranked
 
 
 def _done(beams: Beams, choice: config.Beam) -> Tensor:
@@ -169,10 +173,11 @@ def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done
     if phrases:
         lacking = phrases.lacking(beams.tokens, beams.sentences).masked_fill(score == -torch.inf, phrases.tokens + 1)
         score = score.masked_fill(lacking > lacking.amin(dim=1, keepdim=True), -torch.inf)
-    empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
-    return Done(
-        beams.sentences, beams.finished, empty.merged(Ranked(score, beams.log_probability, lengths, beams.tokens))
+    cut, empty = (
+        Ranked(score, beams.log_probability, lengths, beams.tokens),
+        Ranked.none(*lengths.shape, lengths.device),
     )
+    return Done(beams.sentences, beams.finished, empty.merged(cut.different() if choice.groups > 1 else cut))
 
 
 def _results(left: list[Done], sentences: int, n_best: int) -> list[list[Hypothesis]]:

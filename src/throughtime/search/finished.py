@@ -1,6 +1,6 @@
 """The finished hypotheses of each sentence, kept with their own length apart from the open ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ class Ranked:
         log_probability = torch.cat([self.log_probability, other.log_probability], dim=1).gather(1, best)
         length = torch.cat([self.length, other.length], dim=1).gather(1, best)
         return Ranked(score[:, :places], log_probability, length, at(tokens, best))
+
+    def different(self) -> "Ranked":
+        """Hypotheses of one length, without those that groups have found before."""
+        same = (self.tokens[:, :, None] == self.tokens[:, None]).all(dim=3)
+        again = (same & (self.score > -torch.inf)[:, None]).tril(-1).any(dim=2)
+        return replace(self, score=self.score.masked_fill(again, -torch.inf))
 
     def of(self, sentences: Tensor) -> "Ranked":
         """The hypotheses of some sentences."""
