@@ -13,6 +13,7 @@ from throughtime import config
 from throughtime.data import corpus, numbers
 from throughtime.data.paths import SPLITS, read_lines
 from throughtime.data.prepare import prepare
+from throughtime.data.text_files import PIECE
 
 ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
 
@@ -45,7 +46,7 @@ def test_docstrings_of_a_file_stay_together() -> None:
     assert not texts["train"] & texts["test"]
 
 
-@pytest.mark.parametrize("text", ["one line\n" * 5000, "no line end " * 5000, "ü" * 3000, "word\r\n" * 2000])
+@pytest.mark.parametrize("text", ["one line\n" * 5000, "no line end " * 5000, "ü€😀" * 99_999, "word\r\n" * 2000])
 def test_a_text_is_cut_but_not_changed(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_bytes(text[: len(text) // 2].encode())
     (tmp_path / "b.txt").write_bytes(text[len(text) // 2 :].encode())
@@ -53,6 +54,7 @@ def test_a_text_is_cut_but_not_changed(tmp_path: Path, text: str) -> None:
     parts = {split: "".join(row["text"] for row in splits[split]) for split in SPLITS}
     assert parts["train"] + parts["validation"] + parts["test"] == text
     assert len(parts["validation"]) == pytest.approx(0.05 * len(text), rel=0.1)
+    assert max(len(row["text"].encode()) for row in splits["train"]) <= 2 * PIECE  # so much is held at once
 
 
 def table(folder: Path, kind: str) -> list[str]:

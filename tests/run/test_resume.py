@@ -15,6 +15,7 @@ from tests.run.conftest import interrupted, job
 
 from throughtime import config
 from throughtime.run.decode.output import ResumableFile
+from throughtime.run.decode.reading import Line
 
 LINES = "".join(f"number {number}\n" for number in range(14))
 SAMPLING = ["search=sample", "search.samples=2", "batch=2", "read_ahead=4", "precision=float32"]
@@ -131,6 +132,16 @@ def test_other_lines_are_refused(stopped: Callable[..., None], tmp_path: Path) -
     (tmp_path / "in.txt").write_text(LINES.replace("number 3\n", "number 33\n"))
     with pytest.raises(config.Mistake, match="its lines have changed"):
         stopped()
+
+
+def test_a_refused_resume_leaves_a_whole_output_where_it_is(tmp_path: Path) -> None:
+    lines, target = [b"one\n", b"two\n"], tmp_path / "out.txt"
+    with ResumableFile(target, {}, resume=False) as file:
+        file.add([Line(place, raw.strip()) for place, raw in enumerate(lines, start=1)], "a\nb\n")
+    with pytest.raises(config.Mistake, match="lines have changed"), ResumableFile(target, {}, resume=True) as again:
+        again.take_up(iter([b"one\n", b"three\n"]))
+    assert target.read_text() == "a\nb\n"
+    assert not (tmp_path / "out.txt.writing").exists()
 
 
 def test_another_number_of_processes_is_not(stopped: Callable[..., None], tmp_path: Path) -> None:

@@ -35,5 +35,5 @@ class Position:
         for name in [*now, *before]:
             if now.get(name) != before.get(name):
                 allowed = f"{before.get(name)} until the epoch ends that resume= goes on within"
-                raise config.wrong(name, now.get(name), allowed)
+                raise config.wrong(name.removesuffix(".name"), now.get(name), allowed)
         self.epoch, self.done = state["epoch"], self.count if whole else state["position"]

@@ -51,24 +51,35 @@ def _boundary(path: str, at: int, stop: int) -> int:
     line_end = near.find(b"\n")
     if line_end >= 0:
         return at + line_end + 1
-    return at + next((place for place, byte in enumerate(near[:4]) if byte & 0xC0 != 0x80), 0)
+    return at + _first_character(near)
 
 
 def read_spans(spans: list[Span]) -> Iterator[dict[str, Any]]:
-    """The text of byte spans in pieces that end at white space, so that no word is cut in two; with the first piece of a
-    span a document `begins`."""
+    """The text of byte spans in pieces that end at white space, so that no word shorter than a piece is cut in two; with the
+    first piece of a span a document `begins`."""
     for setting, path, start, stop in spans:
         held, begins = b"", True
         with open(path, "rb") as file:
             file.seek(start)
             for size in _sizes(stop - start):
                 held += file.read(size) if held or file.tell() else file.read(size).removeprefix(codecs.BOM_UTF8)
-                end = max(held.rfind(b"\n"), held.rfind(b" ")) + 1
-                if end:
+                if end := _end_of_words(held):
                     yield {"text": _utf8(setting, path, held[:end]), "begins": begins}
                     held, begins = held[end:], False
         if held:
             yield {"text": _utf8(setting, path, held), "begins": begins}
+
+
+def _end_of_words(held: bytes) -> int:
+    """Where the last white space ends, or failing that, in more than one piece, the last character; 0 to read on."""
+    if end := max(held.rfind(b"\n"), held.rfind(b" ")) + 1:
+        return end
+    return len(held) - 4 + _first_character(held[-4:]) if len(held) > PIECE else 0
+
+
+def _first_character(near: bytes) -> int:
+    """Where the first character begins in bytes that may begin within another."""
+    return next((place for place, byte in enumerate(near[:4]) if byte & 0xC0 != 0x80), 0)
 
 
 def _sizes(total: int) -> Iterator[int]:

@@ -173,10 +173,8 @@ def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done
     if phrases:
         lacking = phrases.lacking(beams.tokens, beams.sentences).masked_fill(score == -torch.inf, phrases.tokens + 1)
         score = score.masked_fill(lacking > lacking.amin(dim=1, keepdim=True), -torch.inf)
-    cut, empty = (
-        Ranked(score, beams.log_probability, lengths, beams.tokens),
-        Ranked.none(*lengths.shape, lengths.device),
-    )
+    cut = Ranked(score, beams.log_probability, lengths, beams.tokens)
+    empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
     return Done(beams.sentences, beams.finished, empty.merged(cut.different() if choice.groups > 1 else cut))
 
 

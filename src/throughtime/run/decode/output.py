@@ -127,10 +127,8 @@ class ResumableFile:
             if value != mark.settings.get(name):
                 before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false begins anew"
                 raise config.wrong(name, value, before)
-        if mark.done and not self._writing.exists():
-            self._target.replace(self._writing)
-        there = self._writing.exists() and self._writing.stat().st_size >= mark.bytes
-        return mark if there else None
+        written = self._target if mark.done and not self._writing.exists() else self._writing
+        return mark if written.exists() and written.stat().st_size >= mark.bytes else None
 
     def _read_mark(self) -> Mark:
         try:
@@ -144,6 +142,8 @@ class ResumableFile:
     def __enter__(self) -> "ResumableFile":
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
+            if self.mark.done and not self._writing.exists():
+                self._target.replace(self._writing)
             self._file: BinaryIO = self._writing.open("a+b")
         except OSError as error:
             raise config.wrong("output", self._target, f"a file that can be written ({error.strerror})") from error
@@ -180,7 +180,7 @@ class ResumableFile:
             self._file.flush()
         for line in block:
             self._read.update(line.raw + b"\n")
-        self.mark.lines, self.mark.bytes = block[-1].place, self.mark.bytes + len(content)
+        self.mark.lines, self.mark.bytes, self.mark.done = block[-1].place, self.mark.bytes + len(content), False
         self.mark.input = self._read.hexdigest()
         self._save()
 
@@ -194,6 +194,7 @@ class ResumableFile:
         if error is None:
             self.mark.done = True
             self._save()
+        if self.mark.done:  # or has been before, and nothing was added
             os.replace(self._writing, self._target)
             return
         if not self.mark.lines:
