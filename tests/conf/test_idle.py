@@ -14,6 +14,7 @@ from throughtime import compose
 IDLE = {
     "": "batch.columns=3 batch.offset=true batch.restarts=0.5 decoding.prompts=[one] decoding.prompt_length=3 "
     "sampling.top_k=3 flow.steps=2 search.diversity=3",
+    "encoder=convolutional": "cell@encoder.cell=gru",
     "cell.chrono=9": "cell.forget_bias=3",
     "search.normalisation=none": "search.alpha=0.3",
     "model=prefix_lm tokenizer.joint=true": "encoder=convolutional context=initial_state batch.columns=3",

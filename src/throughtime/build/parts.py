@@ -26,6 +26,7 @@ from throughtime.data.datamodule import PairModule, StreamModule
 from throughtime.data.paths import EVALUATED
 from throughtime.data.prepare import Prepared
 from throughtime.nn.models import LanguageModel
+from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
 from throughtime.train.pair_task import TranslationTask
 from throughtime.train.task import Task
@@ -33,9 +34,15 @@ from throughtime.train.text_task import LanguageModelTask
 
 
 def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
-    """The LightningModule around a fresh model."""
+    """The LightningModule around a fresh model.
+
+    Raises:
+        Mistake: residual connections are wanted, and there is no place for any.
+    """
     torch.manual_seed(settings.seed)
     built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
+    if settings.model.residual and not any(any(part.residual) for part in built.modules() if isinstance(part, Stack)):
+        raise config.wrong("model.residual", True, "false where no recurrent layer is as wide as what it reads")
     if precision(settings.trainer) == "64-true":
         built.double()  # before Lightning does it, which reads a resumed run's weights first
     about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)

@@ -48,7 +48,8 @@ class Decoding(lightning.Callback):
             self._write(trainer)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._decode(trainer, pl_module, "test")
+        if isinstance(self._examples, Pairs):  # prompts are there to be read, and have no metrics
+            self._decode(trainer, pl_module, "test")
 
     def _decode(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> list[Sample]:
         samples, scores = self._examples.decoded(stepper_of(pl_module.model), split, trainer)
@@ -108,7 +109,7 @@ class Pairs:
 
 
 class Prompts:
-    """Beginnings for a language model to continue: the user's, or places evenly spread over the evaluated text."""
+    """Beginnings for a language model to continue: the user's, or places evenly spread over the validation text."""
 
     def __init__(self, settings: config.TrainConfig, prepared: Prepared):
         self._settings, self._tokenizer = settings, prepared.tokenizers["text"]

@@ -337,16 +337,6 @@ def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: st
             raise wrong("engine", engine, f"{alternatives(able)} with {reason}")
 
 
-def refuse_idle_residual(model: Model, cell: Cell) -> None:
-    """Residual connections where there is no place for any."""
-    written = [output_width(cell, hidden) for hidden in widths(model)]
-    read = [model.embedding, *written[:-1]]
-    if model.residual and all(before != after for before, after in zip(read, written, strict=True)):
-        raise wrong(
-            "model.residual", True, "false where no layer is as wide as what it reads (the first: the embedding)"
-        )
-
-
 def _within_step(dropout: Dropout) -> bool:
     """Whether the step itself is disturbed."""
     if isinstance(dropout, Variational):

@@ -22,7 +22,6 @@ from throughtime.config.model import (
     output_width,
     refuse_contradictory_cell,
     refuse_contradictory_dropout,
-    refuse_idle_residual,
     refuse_other_engine,
     widths,
 )
@@ -151,7 +150,6 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     for hidden in widths(model):
         refuse_contradictory_cell(config.cell, hidden)
     refuse_other_engine(config.engine, config.cell, config.dropout, config.batch.documents)
-    refuse_idle_residual(model, config.cell)
     if model.learned_state:
         _refuse_unlearnable_state(config)
     refuse_contradictory_dropout(config.dropout, config.cell)
