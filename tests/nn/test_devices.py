@@ -5,10 +5,11 @@ from itertools import product
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from tests.conftest import AWD, ROOT, settings
 
 from throughtime import build
-from throughtime.nn import encoder
+from throughtime.data.pairs import collate
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
 
 CELLS = [path.stem for path in sorted((ROOT / "conf" / "cell").glob("*.yaml")) if path.stem not in ("own", "mlstm")]
@@ -35,12 +36,6 @@ def learns(model: torch.nn.Module, logits: torch.Tensor) -> None:
     assert all(weight.grad is not None for weight in model.parameters())
 
 
-@pytest.fixture(autouse=True)
-def lengths_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one look at a value."""
-    monkeypatch.setattr(encoder, "int", lambda _: 0, raising=False)
-
-
 def test_the_device_refuses_to_be_mixed() -> None:
     with pytest.raises(RuntimeError):
         _ = torch.zeros(3, device="meta") + torch.zeros(3)
@@ -65,7 +60,7 @@ def test_a_translator(context: str, form: str, reader: str) -> None:
     model = on_meta(*options, f"context={context}", f"encoder={reader}", "model.learned_state=false")
     assert isinstance(model, EncoderDecoder)
     own = torch.zeros(ROWS, TIME, dtype=torch.bool, device="meta")
-    lengths = torch.ones(ROWS, dtype=torch.long, device="meta")
+    lengths = torch.tensor([1, 4, 2])
     features = model.features(ids(4), lengths, ids(TIME), chunk=2)
     features = features + model.features(ids(4), lengths, ids(TIME), own=own)
     learns(model, model.output(features))
@@ -74,4 +69,10 @@ def test_a_translator(context: str, form: str, reader: str) -> None:
 def test_a_prefix_model() -> None:
     model = on_meta("data=stories", "model=prefix_lm", "tokenizer.joint=true", "dropout=variational")
     assert isinstance(model, PrefixModel)
-    learns(model, model(ids(4), torch.ones(ROWS, dtype=torch.long, device="meta"), ids(TIME)))
+    learns(model, model(ids(4), torch.tensor([1, 4, 2]), ids(TIME)))
+
+
+def test_all_of_a_batch_but_its_lengths_goes_to_the_device() -> None:
+    pairs = move_data_to_device(collate([[5, 6], [7]], [[5], [6, 7]]), torch.device("meta"))
+    assert pairs.source_lengths.tolist() == [3, 2]
+    assert {part.device.type for part in (pairs.source, pairs.tokens, pairs.targets)} == {"meta"}

@@ -33,14 +33,23 @@ class TextChunk(NamedTuple):
 class PairBatch(NamedTuple):
     """Pairs of about equal length.
 
-    `source`: (batch, source time), ends in eos, then pad; `source_lengths`: (batch,) with eos; `tokens` and `targets`:
-    (batch, target time), bos + target and target + eos.
+    `source`: (batch, source time), ends in eos, then pad; `source_lengths`: (batch,) with eos, on the CPU; `tokens` and
+    `targets`: (batch, target time), bos + target and target + eos.
     """
 
     source: Tensor
     source_lengths: Tensor
     tokens: Tensor
     targets: Tensor
+
+    def to(self, device: torch.device | str) -> "PairBatch":
+        """The same on a device, but for the lengths: what runs is chosen by them, and nobody waits for a GPU to tell."""
+        return PairBatch(
+            self.source.to(device, non_blocking=True),
+            self.source_lengths,
+            self.tokens.to(device, non_blocking=True),
+            self.targets.to(device, non_blocking=True),
+        )
 
 
 def pad(sequences: list[list[int]], filler: int = PAD) -> Tensor:

@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 class Reader(nn.Module):
-    """Vectors (batch, time, features) and lengths (batch,) -> memory (batch, time, width) and a final state, whose
+    """Vectors (batch, time, features) and lengths (batch,) on the CPU -> memory (batch, time, width) and a final state, whose
     tensors are as wide as `sizes` says, layer by layer, the directions side by side, each layer's output first."""
 
     width: int
@@ -40,7 +40,7 @@ class Reader(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Token ids (batch, time) and their lengths (batch,) -> `Encoded`.
+    """Token ids (batch, time) and their lengths (batch,) on the CPU -> `Encoded`.
 
     `reversed_source`: read from the last word to the first (Sutskever et al. 2014); the closing eos and the padding stay
     where they are. The memory is in the order of the source all the same, so that what attends to it sees the same words
@@ -132,7 +132,7 @@ class ConvolutionalReader(Reader):
             x = (x + F.glu(gated, dim=-1)) * math.sqrt(0.5)
             layers.append(x * counts)
         memory = combined(layers, self._combination)
-        return memory, (({"h": memory.sum(1) / lengths[:, None].to(memory.dtype)},),)
+        return memory, (({"h": memory.sum(1) / lengths[:, None].to(memory, non_blocking=True)},),)
 
 
 def positions(vectors: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def run(
     Args:
         inputs: (batch, time, features).
         state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
-        lengths: (batch,), the steps that count in each row; None where all do.
+        lengths: (batch,) on the CPU, the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
         engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell, or `uncompiled` for the
             fastest of those that need no compiler; one that does not know a cell, or cannot run a batch, leaves it to `loop`.
@@ -114,7 +114,7 @@ def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return sequence.flip(1)
     time = torch.arange(sequence.shape[1], device=sequence.device)
-    mirrored = lengths[:, None] - 1 - time
+    mirrored = lengths[:, None].to(sequence.device, non_blocking=True) - 1 - time
     places = torch.where(mirrored >= 0, mirrored, time)
     return sequence.gather(1, places[..., None].expand_as(sequence))
 

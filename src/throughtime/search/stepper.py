@@ -57,6 +57,9 @@ class _ModelStepper:
         narrow._output = product(self._layer.weight[listed], self._layer.bias[listed], self._precision)
         return narrow
 
+    def _bos(self, sentences: int) -> Tensor:
+        return torch.full((sentences,), BOS, device=self._device)
+
     def _column(self, tokens: Tensor) -> Tensor:
         """(sentences, width) -> ids of the vocabulary, (sentences x width, 1)."""
         return (tokens if self._words is None else self._words[tokens]).reshape(-1, 1)
@@ -78,7 +81,7 @@ class LanguageModelStepper(_ModelStepper):
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         read = [[BOS, *prompt] for prompt in batch]
-        lengths = torch.tensor([len(tokens) - 1 for tokens in read], device=self._device)
+        lengths = torch.tensor([len(tokens) - 1 for tokens in read])
         last = torch.tensor([tokens[-1] for tokens in read], device=self._device)
         return last, self._model.read(pad(read).to(self._device), lengths)
 
@@ -98,8 +101,8 @@ class PrefixStepper(LanguageModelStepper):
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         prefixes = [[*prefix, EOS] for prefix in batch]
-        lengths = torch.tensor([len(prefix) for prefix in prefixes], device=self._device)
-        return torch.full_like(lengths, BOS), self._model.read(pad(prefixes).to(self._device), lengths)
+        lengths = torch.tensor([len(prefix) for prefix in prefixes])
+        return self._bos(len(batch)), self._model.read(pad(prefixes).to(self._device), lengths)
 
 
 class EncoderDecoderStepper(_ModelStepper):
@@ -112,11 +115,11 @@ class EncoderDecoderStepper(_ModelStepper):
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         sources = [[*source, EOS] for source in batch]
-        lengths = torch.tensor([len(source) for source in sources], device=self._device)
+        lengths = torch.tensor([len(source) for source in sources])
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             encoded = self._model.encoder(pad(sources).to(self._device), lengths)
         whole = map_state(_in_float32, encoded) if self._low else encoded
-        return torch.full_like(lengths, BOS), self._model.decoder.start(whole)
+        return self._bos(len(batch)), self._model.decoder.start(whole)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         outputs, state = self._model.decoder(self._column(tokens), state)

@@ -29,4 +29,5 @@ def masks(inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Mask
 
 def counted(sequence: Tensor, lengths: Tensor) -> Tensor:
     """(batch, time, ...) and lengths (batch,) -> (batch, time), true where a step counts."""
-    return torch.arange(sequence.shape[1], device=sequence.device) < lengths[:, None]
+    time = torch.arange(sequence.shape[1], device=sequence.device)
+    return time < lengths[:, None].to(sequence.device, non_blocking=True)

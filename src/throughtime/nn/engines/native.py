@@ -39,7 +39,7 @@ def native(
     if lengths is None:
         outputs, *final = kernel(inputs, _as_torch_has_it(carried), weights, *settings, True)
     else:
-        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
         sorted_states = _as_torch_has_it([part[:, packed.sorted_indices] for part in carried])
         flat, *final = kernel(packed.data, packed.batch_sizes, sorted_states, weights, *settings)
         final = [part[:, packed.unsorted_indices] for part in final]
