@@ -35,6 +35,7 @@ LAYERS = [
         "search.score",
         "train.ranks",
         "nn.products",
+        "nn.token_draw",
         "nn.convolution",
     ],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],

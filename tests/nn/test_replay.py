@@ -2,8 +2,10 @@
 
 A recording repeats kernels on fixed addresses. `Film` is that on a CPU: it keeps the operations and does them again."""
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -26,10 +28,12 @@ class Film(TorchDispatchMode):
     """Stands for `replay.Recording`."""
 
     made = 0
+    kept: ClassVar[WeakSet["Film"]] = WeakSet()
 
     def __init__(self, function: Callable[..., replay.Results], tensors: Sequence[Tensor]):
         super().__init__()
         Film.made += 1
+        Film.kept.add(self)
         self._operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
         self._given = [tensor.clone() for tensor in tensors]
         with torch.no_grad(), self:
@@ -127,7 +131,7 @@ def test_so_many_runs_are_recorded_and_the_others_run_anew() -> None:
 def test_what_cannot_be_recorded_runs_anew_and_says_so(
     failing: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A forward pass, a backward pass, another run's forward pass; nothing is recorded behind it."""
+    """A forward pass, a backward pass, another run's forward pass; nothing is recorded behind it, or kept."""
 
     def refuse(*given: Any) -> Film:
         if Film.made + 1 == failing:
@@ -142,6 +146,8 @@ def test_what_cannot_be_recorded_runs_anew_and_says_so(
             inputs = torch.randn(B, time, I)
             all_close(learned(cell, "fused", inputs), learned(cell, "loop", inputs))
     assert Film.made == failing - 1
+    gc.collect()
+    assert not Film.kept  # which holds memory, and will not be lent again
     told = capsys.readouterr().err
     assert told.count("one by one: operation not permitted when stream is capturing") == 1 and "more of it" not in told
 

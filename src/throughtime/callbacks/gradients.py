@@ -50,8 +50,9 @@ class Clipping(lightning.Callback):
         self._clipped.clear()
         norms = {f"gradients/{module}": norm for module, norm in module_norms(gradients).items()}
         record = {"gradients/total": total, "gradients/clipped": clipped, **norms}
+        values = dict(zip(record, torch.stack(list(record.values())).tolist(), strict=True))
         for logger in trainer.loggers:
-            logger.log_metrics({name: float(value) for name, value in record.items()}, step=trainer.global_step)
+            logger.log_metrics(values, step=trainer.global_step)
 
     def _is_clipped(self, total: Tensor, gradients: dict[str, Tensor]) -> Tensor:
         if self._clip.norm is not None:

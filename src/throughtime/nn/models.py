@@ -9,6 +9,7 @@ from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState, TextNoise
 from throughtime.nn.state import detach
+from throughtime.nn.token_draw import token_at
 
 
 class LanguageModel(nn.Module):
@@ -124,7 +125,7 @@ class EncoderDecoder(nn.Module):
             with torch.no_grad():
                 logits = self.output(readout[:, 0])
                 logits[:, PAD : BOS + 1] = -torch.inf  # which no search produces either
-                words = torch.multinomial(logits.softmax(-1, torch.float32), 1)
+                words = token_at(logits, torch.rand(len(logits), 1, device=logits.device))
         return torch.cat(readouts, dim=1)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> DecoderState:

@@ -78,8 +78,8 @@ def beam_search(stepper: Stepper, batch: Batch, choice: config.Beam, demands: De
     hypothesis can still beat the `n_best` finished ones under the score in use (`proven`, see `Score.hope`), or at
     `max_length` tokens, eos included (`cutoff`).
     """
-    allowed, (last, state) = rules(choice, demands), stepper.start(batch)
-    wanted = demands.wanted(len(batch))
+    last, state = stepper.start(batch)
+    allowed, wanted = rules(choice, demands, last.device), demands.wanted(len(batch))
     phrases = Phrases(wanted, last.device) if any(wanted) else None
     beams = Beams.begun(len(last), choice.n_best, last.device)
     left, last = [], last[:, None]

@@ -61,14 +61,14 @@ def contained(choice: config.Search, encode: Callable[[str], list[int]]) -> list
     return list(phrases.values())
 
 
-def rules(choice: config.Limits, demands: Demands) -> Rule:
-    """All rules of a search in one."""
-    bans: list[Rule] = [without(phrase) for phrase in demands.banned]
+def rules(choice: config.Limits, demands: Demands, device: torch.device) -> Rule:
+    """All rules of a search in one, for hypotheses on this device."""
+    bans: list[Rule] = [without(phrase, device) for phrase in demands.banned]
     bans += [at_least(choice.min_length)] if choice.min_length > 1 else []
     bans += [without_repeated(choice.block_ngrams)] if choice.block_ngrams else []
     penalty: list[Rule] = [penalised(choice.repetition)] if choice.repetition != 1 else []
     everything = _all([*penalty, *bans])
-    return prefixed(demands.prefixes, everything) if any(demands.prefixes) else everything
+    return prefixed(demands.prefixes, everything, device) if any(demands.prefixes) else everything
 
 
 def _all(parts: Sequence[Rule]) -> Rule:
@@ -98,15 +98,15 @@ def at_least(length: int) -> Rule:
     return rule
 
 
-def without(phrase: Sequence[int]) -> Rule:
+def without(phrase: Sequence[int], device: torch.device) -> Rule:
     """The phrase never comes."""
     *before, last = phrase
-    known = torch.tensor(before)
+    known = torch.tensor(before, device=device)
 
     def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] < len(before):
             return steps
-        behind = tokens[..., tokens.shape[2] - len(before) :] == known.to(tokens.device)
+        behind = tokens[..., tokens.shape[2] - len(before) :] == known
         steps[..., last].masked_fill_(behind.all(dim=2), -torch.inf)
         return steps
 
@@ -138,14 +138,14 @@ def penalised(factor: float) -> Rule:
     return rule
 
 
-def prefixed(prefixes: Sequence[Sequence[int]], rule: Rule) -> Rule:
+def prefixed(prefixes: Sequence[Sequence[int]], rule: Rule, device: torch.device) -> Rule:
     """The tokens of each sentence's prefix come first, and `rule` governs what is free."""
-    table = pad([list(prefix) for prefix in prefixes], FREE)
+    table = pad([list(prefix) for prefix in prefixes], FREE).to(device)
 
     def both(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] >= table.shape[1]:
             return rule(steps, tokens, sentences)
-        forced = table.to(tokens.device)[sentences, tokens.shape[2]]
+        forced = table[sentences, tokens.shape[2]]
         at = forced.clamp(min=0)[:, None, None].expand(*tokens.shape[:2], 1)
         kept = steps.gather(2, at)
         free = rule(steps, tokens, sentences)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from throughtime import config
 from throughtime.data.tokenizer import EOS
+from throughtime.nn.token_draw import token_at
 from throughtime.search.rules import Demands, rules
 from throughtime.search.score import Hypothesis
 from throughtime.search.stepper import Batch, Stepper
@@ -33,9 +34,8 @@ def sample(
     """
 
     def draw(steps: Tensor) -> Tensor:
-        kept = cut(steps / choice.temperature, choice)
-        drawn = torch.multinomial(torch.softmax(kept, dim=-1).flatten(0, 1).cpu(), 1, generator=random)
-        return drawn.view(kept.shape[:2]).to(kept.device)
+        uniform = torch.rand(*steps.shape[:2], 1, dtype=torch.float64, generator=random)
+        return token_at(cut(steps / choice.temperature, choice), uniform)[..., 0]
 
     rows = _rollout(stepper, batch, choice.samples, draw, choice, demands)
     return [sorted(row, key=lambda hypothesis: -hypothesis.score) for row in rows]
@@ -102,8 +102,8 @@ def _rollout(
 ) -> list[list[Hypothesis]]:
     """Extends `copies` of each row until eos or `max_length` tokens, eos included; a sentence whose copies have all ended
     leaves the batch."""
-    allowed = rules(choice, demands)
     last, state = stepper.start(batch)
+    allowed = rules(choice, demands, last.device)
     sentences = torch.arange(len(last), device=last.device)
     state = stepper.reorder(state, sentences[:, None].expand(-1, copies))
     last = last[:, None].expand(-1, copies)

@@ -35,7 +35,8 @@ def stochastic_beam_search(
 ) -> list[list[Hypothesis]]:
     """`size` different hypotheses a row, a sample without replacement in the order of drawing (or all, where there are
     fewer). `score` is the disturbed log-probability. `random` lives on the CPU."""
-    allowed, (last, state) = rules(choice, demands), stepper.start(batch)
+    last, state = stepper.start(batch)
+    allowed = rules(choice, demands, last.device)
     sentences, none = torch.arange(len(last), device=last.device), torch.zeros(len(last), 1, device=last.device)
     drawn = Drawn(sentences.new_zeros(len(last), 1, 0), none, none, none.long(), none == 0)
     last = last[:, None]

@@ -39,7 +39,9 @@ class Tapes:
 
     def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], kind: Any) -> Passes:
         """A run for these tensors, (steps, batch, ...) the first of them, begun anew or recorded: from the second of its kind
-        and shapes on, where there is more than a step to it."""
+        and shapes on, where there is more than a step to it, and of the first `RECORDED` shapes that come twice."""
+        if Tapes.refused:
+            self._free.clear()  # and their memory with them, which may be what there was too little of
         if tensors[0].device.type not in RECORDINGS or len(tensors[0]) == 1 or Tapes.refused:
             return begin()
         shapes = kind, *(tensor.shape for tensor in tensors)

@@ -1,0 +1,15 @@
+"""A token by chance, from one number a row, so that it may be drawn elsewhere than where the distribution lies."""
+
+import torch
+from torch import Tensor
+
+
+def token_at(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Logits (..., vocabulary) and numbers at least 0 and below 1 (..., 1) -> tokens (..., 1), each as often as its
+    probability says: the first at which the distribution function comes to 1 - `uniform` (inverse transform sampling).
+
+    In float64, where the device has it: in float32 the last of many probabilities would be lost in their sum.
+    """
+    finest = torch.float32 if logits.device.type == "mps" else torch.float64
+    reached = logits.softmax(dim=-1, dtype=finest).cumsum(dim=-1)
+    return torch.searchsorted(reached, (1 - uniform.to(reached)) * reached[..., -1:])
