@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from throughtime.data.lexicon import Pair, lexicon
+from throughtime.data.lexicon import ROUNDS, Pair, lexicon
 
 
 def some_pairs(count: int) -> list[Pair]:
@@ -40,8 +40,8 @@ def in_plain_loops(pairs: list[Pair], rounds: int) -> dict[tuple[int, int], floa
 
 def test_it_equals_plain_loops() -> None:
     pairs = [*some_pairs(12), ([3, 3, 1, 0], [13, 13, 11]), ([], [11]), ([4, 0], [])]
-    ours = lexicon(pairs, rounds=3)
-    theirs = in_plain_loops(pairs, rounds=3)
+    ours = lexicon(pairs)
+    theirs = in_plain_loops(pairs, ROUNDS)
     assert list(zip(ours.source.tolist(), ours.target.tolist(), strict=True)) == sorted(theirs)
     assert ours.probability.tolist() == pytest.approx([theirs[link] for link in sorted(theirs)], rel=1e-9)
 

@@ -31,7 +31,7 @@ class Lexicon(NamedTuple):
         return found
 
 
-def lexicon(pairs: Sequence[Pair], rounds: int = ROUNDS) -> Lexicon:
+def lexicon(pairs: Sequence[Pair]) -> Lexicon:
     """Expectation maximisation from equal probabilities: each target word of a pair is brought about by one of the source's
     words, in proportion to p(target word | source word)."""
     source, target, word = _links(pairs)
@@ -39,7 +39,7 @@ def lexicon(pairs: Sequence[Pair], rounds: int = ROUNDS) -> Lexicon:
     entries, entry = np.unique(source.astype(np.int64) * width + target, return_inverse=True)
     sources = entries // width
     probability = np.ones(len(entries))
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         share = probability[entry]
         share /= np.bincount(word, share)[word]
         expected = np.bincount(entry, share, len(entries))

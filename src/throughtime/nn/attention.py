@@ -22,7 +22,8 @@ class Attended(NamedTuple):
 class Attention(nn.Module, ABC):
     """a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts v_s.
 
-    `width`: of a context. Keys and values are the encoder's outputs unless a form's `key` and `value` make them of these.
+    `width`: of a context. `key` and `value` make keys and values, (sentences, source time, their width), of the encoder's
+    outputs, and leave these as they are unless a form has its own.
     """
 
     def __init__(self, width: int):
@@ -30,16 +31,6 @@ class Attention(nn.Module, ABC):
         self.width = width
         self.key: nn.Module = nn.Identity()
         self.value: nn.Module = nn.Identity()
-
-    def keys(self, memory: Tensor) -> Tensor:
-        """(sentences, source time, encoder width) -> (sentences, source time, key width)."""
-        keys: Tensor = self.key(memory)
-        return keys
-
-    def values(self, memory: Tensor) -> Tensor:
-        """(sentences, source time, encoder width) -> (sentences, source time, value width)."""
-        values: Tensor = self.value(memory)
-        return values
 
     def unseen(self, memory: Tensor) -> Tensor:
         """What is known before the first step of where attention has looked: (sentences, source time, channels), no channel

@@ -31,29 +31,28 @@ class Bridge(nn.Module):
 
     def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
         super().__init__()
-        self._taken: list[dict[str, str]] = []  # layer by layer, which of the encoder's states each is made of
-        self._below = len(sizes) - len(decoder.layers)
+        self._taken: list[
+            tuple[int, dict[str, str]]
+        ] = []  # by layer: the encoder's, and which of its states each is made of
         self.layers = nn.ModuleList()
         for place, layer in enumerate(decoder.layers):
             cell = cast(Cell, cast(Layer, layer).cells[0])
-            read = sizes[max(0, place + self._below)]
+            below = max(0, place + len(sizes) - len(decoder.layers))
+            read = sizes[below]
             taken = {name: name if name in read else next(iter(read)) for name in cell.bridged if kind != "zero"}
             linears = {name: Linear(read[origin], cell.sizes[name]) for name, origin in taken.items()}
             if kind == "copy":
                 _refuse_uncopied({name: (read[origin], cell.sizes[name]) for name, origin in taken.items()})
-            self._taken.append(taken)
+            self._taken.append((below, taken))
             self.layers.append(nn.ModuleDict(linears if kind == "linear" else {}))
 
     def forward(self, state: StackState, initial: StackState) -> StackState:
         """The encoder's state and the decoder's initial one -> the decoder's first."""
-        return tuple(
-            ({**begun, **self._bridged(place, state[max(0, place + self._below)])},)
-            for place, (begun,) in enumerate(initial)
-        )
+        return tuple(({**begun, **self._bridged(place, state)},) for place, (begun,) in enumerate(initial))
 
-    def _bridged(self, place: int, sides: tuple[CellState, ...]) -> CellState:
-        linears = cast(nn.ModuleDict, self.layers[place])
-        read = {name: side_by_side(sides, origin) for name, origin in self._taken[place].items()}
+    def _bridged(self, place: int, state: StackState) -> CellState:
+        linears, (below, taken) = cast(nn.ModuleDict, self.layers[place]), self._taken[place]
+        read = {name: side_by_side(state[below], origin) for name, origin in taken.items()}
         return {name: torch.tanh(linears[name](value)) if linears else value for name, value in read.items()}
 
 

@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         memory, none = encoded.memory, encoded.memory[:, 0, :0]
         looks, stack = self.attention, self.bridge(encoded.state, self.stack.initial_state(len(memory)))
         keys, values, seen = (
-            (looks.keys(memory), looks.values(memory), looks.unseen(memory)) if looks else [memory[..., :0]] * 3
+            (looks.key(memory), looks.value(memory), looks.unseen(memory)) if looks else [memory[..., :0]] * 3
         )
         summary = self.summary(encoded.state) if self.summary else none
         return DecoderState(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.nn.attention import MultiheadAttention
@@ -61,9 +60,8 @@ def _read_out_the_source(decoder: Decoder, precision: Precision) -> None:
     attention, readout = decoder.attention, decoder.readout
     if attention is None or decoder.form.early or isinstance(attention, MultiheadAttention):
         return
-    ready_readout, values = ReadyReadout(readout, decoder.stack.width, attention.width, precision), attention.values
-    attention.values = lambda memory: F.linear(values(memory), ready_readout.of_context)  # type: ignore[method-assign]
-    decoder.readout = ready_readout
+    decoder.readout = made_ready = ReadyReadout(readout, decoder.stack.width, attention.width, precision)
+    attention.value = nn.Sequential(attention.value, ReadyLinear(made_ready.of_context, None, "float32"))
 
 
 class ReadyReadout(Readout):

@@ -31,9 +31,10 @@ def detach(state: State) -> State:
 
 def leaves(state: State) -> list[Tensor]:
     """All its tensors, in the order of `map_state`."""
-    found: list[Tensor] = []
-    map_state(lambda tensor: (found.append(tensor), tensor)[1], state)  # type: ignore[func-returns-value]
-    return found
+    if isinstance(state, Tensor):
+        return [state]
+    parts = [state[name] for name in sorted(state)] if isinstance(state, dict) else state
+    return [leaf for part in parts for leaf in leaves(part)]
 
 
 def with_leaves(state: State, tensors: Iterable[Tensor]) -> State:
@@ -44,12 +45,8 @@ def with_leaves(state: State, tensors: Iterable[Tensor]) -> State:
 
 def replace_rows(state: State, rows: Tensor, fresh: State) -> State:
     """The tree with those rows (batch,) or (batch, 1) that are true taken from a tree of the same shape."""
-    if isinstance(state, Tensor):
-        return torch.where(rows.view(-1, *[1] * (state.dim() - 1)), fresh, state)
-    if isinstance(state, dict):
-        return {name: replace_rows(part, rows, fresh[name]) for name, part in state.items()}
-    parts = [replace_rows(part, rows, other) for part, other in zip(state, fresh, strict=True)]
-    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    pairs = zip(leaves(state), leaves(fresh), strict=True)
+    return with_leaves(state, (torch.where(rows.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in pairs))
 
 
 def select_rows(state: State, rows: Tensor) -> State:

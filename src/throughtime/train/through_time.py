@@ -32,14 +32,12 @@ def read(model: LanguageModel, chunk: TextChunk, state: StackState, dropout: con
     parts, onward = [], state
     for begin, end in ((0, chunk.onward), (chunk.onward, chunk.tokens.shape[1])):
         if begin < end:
-            part = chunk.part(begin, end)
-            outputs, state = model.outputs(part.tokens, state, part.resets)
+            resets = None if chunk.resets is None else chunk.resets[:, begin:end]
+            outputs, state = model.outputs(chunk.tokens[:, begin:end], state, resets)
             parts.append(outputs)
         onward = state if end == chunk.onward else onward
     outputs = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, -chunk.targets.shape[1] :]
-    dropped = model.dropout(outputs)
-    losses = output_loss(model.output, dropped, chunk.targets)
-    return Reading(losses.minimised, losses.targets, slowness(outputs, dropped, dropout), detach(onward))
+    return Reading(*_judged(model, chunk.targets, outputs, dropout), detach(onward))
 
 
 def read_checkpointed(
@@ -79,13 +77,20 @@ class _Part(nn.Module):
 
     def forward(self, chunk: TextChunk, before: Tensor | None, *carried: Tensor) -> tuple[Tensor, ...]:
         outputs, state = self.model.outputs(chunk.tokens, with_leaves(self._state, carried), chunk.resets)
-        dropped = self.model.dropout(outputs)
-        losses = output_loss(self.model.output, dropped, chunk.targets)
-        penalty = slowness(outputs, dropped, self._dropout, before, self._whole)
+        judged = _judged(self.model, chunk.targets, outputs, self._dropout, before, self._whole)
         kept = [outputs[:, -1:], *leaves(state)]
-        return (
-            losses.minimised,
-            losses.targets,
-            penalty,
-            *(tensor.clone() for tensor in kept),
-        )  # a view would keep the steps that it looks at
+        return (*judged, *(tensor.clone() for tensor in kept))  # a view would keep the steps that it looks at
+
+
+def _judged(
+    model: LanguageModel,
+    targets: Tensor,
+    outputs: Tensor,
+    dropout: config.Dropout,
+    before: Tensor | None = None,
+    whole: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The summed loss of outputs (batch, time, width), the number of targets, and the penalty of `slowness`."""
+    dropped = model.dropout(outputs)
+    losses = output_loss(model.output, dropped, targets)
+    return losses.minimised, losses.targets, slowness(outputs, dropped, dropout, before, whole)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from throughtime import config
 from throughtime.data.tokenizer import UNK, Tokenizer, unseen
 from throughtime.run.decode.reading import Line
 from throughtime.run.decode.sources import Source
@@ -65,7 +66,8 @@ def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
     for part, keys in wanted.items():
         texts = [found[key] for key in keys if isinstance(found.get(key), str)]
         if not texts:
-            asked.remarks.append(f"is no JSON object with a text under {_or(keys)}; that text is taken to be empty.")
+            under = config.alternatives(list(keys))
+            asked.remarks.append(f"is no JSON object with a text under {under}; that text is taken to be empty.")
         setattr(asked, part, texts[0] if texts else "")
     prefix, contains = found.get("prefix") or "", found.get("contains") or []
     if isinstance(prefix, str):
@@ -76,10 +78,6 @@ def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
         asked.contains = contains
     else:
         asked.remarks.append(f"has under contains no list of texts, but {json.dumps(contains)}; it is left out.")
-
-
-def _or(keys: tuple[str, ...]) -> str:
-    return f"{', '.join(keys[:-1])} or {keys[-1]}"
 
 
 def encoded(tokenizer: Tokenizer, text: str, asked: Question, longest: int, from_the_end: bool = False) -> list[int]:
