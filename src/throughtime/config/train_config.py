@@ -133,9 +133,16 @@ def memory_width(config: "TrainConfig") -> int:
 
 def _refuse_contradictions(config: TrainConfig) -> None:
     refuse_contradictory_data(config.data)
-    name = config.run.name
-    if not name.strip(".") or {"/", "\\"} & set(name) or len(name.encode(errors="replace")) > LONGEST_NAME:
-        raise wrong("run.name", name, f"the name of a folder, without / in it and of at most {LONGEST_NAME} bytes")
+    _refuse_contradictory_model(config)
+    if isinstance(config.model, EncoderDecoderShape):
+        _refuse_contradictory_translation(config, config.model)
+    if config.model.name != "language_model":
+        _refuse_what_pairs_cannot(config)
+    _refuse_contradictory_course(config)
+    _refuse_contradictory_searches(config)
+
+
+def _refuse_contradictory_model(config: TrainConfig) -> None:
     model, data = config.model, config.data
     if model.name == "language_model" and not reads_text(data):
         raise wrong("model", model.name, f"encoder_decoder or prefix_lm with data={data.name}, which is made of pairs")
@@ -143,8 +150,6 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, f"false with model={model.name}, which may not read the future")
-    if model.name == "language_model" and config.loss.label_smoothing:
-        raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:
         raise wrong("model.hidden", model.hidden, f"one width, or one for each of model.depth={model.depth} layers")
     for hidden in widths(model):
@@ -153,21 +158,29 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     if model.learned_state:
         _refuse_unlearnable_state(config)
     refuse_contradictory_dropout(config.dropout, config.cell)
-    if not isinstance(model, EncoderDecoderShape) and not isinstance(config.teacher, Forcing):
-        raise wrong("teacher", config.teacher.name, f"forcing with model={model.name}")
-    if isinstance(model, EncoderDecoderShape):
-        _refuse_contradictory_translation(config, model)
-    elif model.tied and model.embedding != (width := output_width(config.cell, widths(model)[-1])):
+    width = output_width(config.cell, widths(model)[-1])
+    if isinstance(model, LanguageModelShape) and model.tied and model.embedding != width:
         raise _untieable(model, width)
-    if model.name != "language_model":
-        _refuse_what_pairs_cannot(config)
+
+
+def _refuse_contradictory_course(config: TrainConfig) -> None:
+    name, model = config.run.name, config.model
+    if not name.strip(".") or {"/", "\\"} & set(name) or len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise wrong("run.name", name, f"the name of a folder, without / in it and of at most {LONGEST_NAME} bytes")
+    if model.name == "language_model" and config.loss.label_smoothing:
+        raise wrong("loss.label_smoothing", config.loss.label_smoothing, "0 with model=language_model")
+    if isinstance(model, LanguageModelShape) and not isinstance(config.teacher, Forcing):
+        raise wrong("teacher", config.teacher.name, f"forcing with model={model.name}")
     if config.trainer.clip.norm is not None and config.trainer.clip.value is not None:
         raise wrong("trainer.clip.value", config.trainer.clip.value, "null where trainer.clip.norm is set")
     if isinstance(config.optim, Adam) and (len(config.optim.betas) != 2 or max(config.optim.betas) >= 1):
         raise wrong("optim.betas", config.optim.betas, "two numbers of at least 0 and below 1")
     _refuse_unknown_monitor(config)
+
+
+def _refuse_contradictory_searches(config: TrainConfig) -> None:
     refuse_contradictory_search("search", config.search)
-    looks = isinstance(model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
+    looks = isinstance(config.model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
     if isinstance(config.search, Beam) and config.search.coverage and not looks:
         raise wrong("search.coverage", config.search.coverage, "0 with a model without attention")
     refuse_contradictory_search("sampling", config.sampling)

@@ -267,7 +267,8 @@ class Run:
         return BackwardPlan(stage.backward.run, columns, slots, sources, flows)
 
     def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
-        """Rows to write gradients into; where no later product or sum reads them all, two take turns."""
+        """Rows to write gradients into; where no later product or sum reads them all, as of what flows on to the step before
+        and is the gradient of nothing else, two take turns."""
         kind, flowing = stage.backward.kinds[slot], [at for _, at, through in stage.flows if not through]
         names = [name for name, at in stage.reached.items() if at == slot]
         if slot in flowing and len(names) == flowing.count(slot):

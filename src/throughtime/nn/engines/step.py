@@ -200,7 +200,8 @@ class StepKernels:
         return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
 
     def _routed(self) -> dict[str, list[Incoming]]:
-        """The boundary; every stage learns the sources of its results."""
+        """The boundary; every stage learns the sources of its results. It hangs on what flows out of the stages alone, so
+        that a first walk, into which nothing comes, finds it for the second, into which it does."""
         for stage in reversed(self.stages):
             stage.first, self.unused = self.unused, self.unused + len(stage.flows)
         return self._walk(self._walk({}))
