@@ -57,6 +57,15 @@ def test_a_text_is_cut_but_not_changed(tmp_path: Path, text: str) -> None:
     assert max(len(row["text"].encode()) for row in splits["train"]) <= 2 * PIECE  # so much is held at once
 
 
+@pytest.mark.parametrize("text", [f"{'a line ' * 290}\n" * 15, f"{'x' * 5000}\n"])
+def test_every_split_has_its_share_of_long_lines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    splits = corpus.read(settings("data=text", f"data.path={tmp_path}/a.txt").data)
+    parts = {split: "".join(row["text"] for row in splits[split]) for split in SPLITS}
+    assert parts["train"] + parts["validation"] + parts["test"] == text
+    assert all(0.02 * len(text) < len(parts[split]) < 0.1 * len(text) for split in ("validation", "test"))
+
+
 def table(folder: Path, kind: str) -> list[str]:
     """Writes ROWS in a format and gives the overrides that read them."""
     if kind == "aligned":

@@ -141,6 +141,8 @@ TRAIN = {
     "run.name=": "run.name=: allowed is the name of a folder",
     "model.hidden=3000000": "model.hidden=3000000: allowed is less, or less than batch.columns=64",
     "optim=sgd optim.lr=1e38 trainer.clip.norm=null": "val/loss was never a number: the training has diverged",
+    "data=text data.path={}/story.txt tbptt.chunk=9 cell=rnn cell.nonlinearity=relu optim=sgd optim.lr=1e6 "
+    "trainer.clip.norm=null trainer.epochs=3": "val/loss was never a number: the training has diverged",
     "tokenizer.vocabulary=100": "tokenizer.vocabulary=100: allowed is a number of at least 260 with tokenizer=bpe",
     "data=text data.path={}/story.txt decoding.prompts=[Zebra]": "decoding.prompts='Z': allowed is a character",
     "tracking=wandb tracking.mode=online": "tracking.mode=online: allowed is auto or offline where no W&B login exists",

@@ -5,36 +5,57 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from throughtime import config
+from throughtime.train import checkpoint
 from throughtime.train.ranks import leading
 from throughtime.whole import whole_file
 
 
 class Best(ModelCheckpoint):
-    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before."""
+    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before, as far as it
+    still lies beside the checkpoint that the run goes on from."""
+
+    def on_load_checkpoint(self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._start, self._history = Path(str(trainer.ckpt_path)), _history(checkpoint)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        scores = {path: score for path, score in state_dict["best_k_models"].items() if Path(path).is_file()}
-        before = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")[: self.save_top_k]
+        scores = {Path(path): score for path, score in state_dict["best_k_models"].items()}
+        found = {path: place for path, score in scores.items() if (place := self._place(path, float(score)))}
+        before = sorted(found, key=lambda path: float(scores[path]), reverse=self.mode == "max")[: self.save_top_k]
         if not before:
             return
-        ours = [str(Path(str(self.dirpath)) / Path(path).name) for path in before]
+        ours = {path: Path(str(self.dirpath)) / path.name for path in before}
         if leading():
-            for path, place in zip(before, ours, strict=True):
-                _copy(Path(path), Path(place))
+            for path in before:
+                copied(found[path], ours[path])
         taken = {
             "dirpath": self.dirpath,
-            "best_model_path": ours[0],
+            "best_model_path": str(ours[before[0]]),
             "best_model_score": scores[before[0]],
-            "kth_best_model_path": ours[-1],
+            "kth_best_model_path": str(ours[before[-1]]),
             "kth_value": scores[before[-1]],
-            "best_k_models": {place: scores[path] for path, place in zip(before, ours, strict=True)},
+            "best_k_models": {str(ours[path]): scores[path] for path in before},
         }
         super().load_state_dict({**state_dict, **taken})
+
+    def _place(self, path: Path, score: float) -> Path | None:
+        """Where the checkpoint of that score lies now: the run may have been moved, gone on, and written over it since."""
+        beside = _home(self._start) / path.relative_to(_home(path))
+        return next((place for place in (beside, self._start) if self._is_of(place, score)), None)
+
+    def _is_of(self, place: Path, score: float) -> bool:
+        """Whether a checkpoint was saved at the validation with that score, of those that led to where the run goes on."""
+        try:
+            history = _history(checkpoint.read(place, "resume"))
+        except config.Mistake:
+            return False
+        led = str(history) == str(self._history[: len(history)])  # as text, in which nan equals nan
+        return led and bool(history) and history[-1].get(str(self.monitor)) == score
 
 
 class Kept(Best):
@@ -64,7 +85,19 @@ def kept(choice: config.Keep, folder: Path, monitor: str, mode: str) -> list[Kep
     return best + ([Kept(folder / "last", choice.last, "step", "max")] if choice.last > 1 else [])
 
 
-def _copy(source: Path, target: Path) -> None:
+def _home(path: Path) -> Path:
+    """The folder of all checkpoints of a run, of which some are kept a folder deeper."""
+    return next((folder for folder in path.parents if folder.name == "checkpoints"), path.parent)
+
+
+def _history(content: dict[str, Any]) -> list[dict[str, float]]:
+    """The validations up to a checkpoint, that of itself the last."""
+    found: list[dict[str, float]] = content["callbacks"]["Progress"]["history"]
+    return found
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copies a checkpoint, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as fresh:
         shutil.copyfile(source, fresh)

@@ -38,19 +38,19 @@ def _cut(spans: list[Span], share: float) -> tuple[list[Span], list[Span]]:
     left = round(share * sum(stop - start for _, _, start, stop in spans))
     for place, (setting, path, start, stop) in enumerate(spans):
         if left <= stop - start:
-            at = _boundary(path, start + left, stop)
+            at = _boundary(path, start + left, stop, is_last=place == len(spans) - 1)
             return [*spans[:place], (setting, path, start, at)], [(setting, path, at, stop), *spans[place + 1 :]]
         left -= stop - start
     return spans, []
 
 
-def _boundary(path: str, at: int, stop: int) -> int:
+def _boundary(path: str, at: int, stop: int, is_last: bool) -> int:
     with open(path, "rb") as file:
         file.seek(at)
         near = file.read(min(PIECE, stop - at))
-    line_end = near.find(b"\n")
-    if line_end >= 0:
-        return at + line_end + 1
+    line_end = near.find(b"\n") + 1
+    if line_end and not (is_last and line_end > (stop - at) / 2):  # or too little would be left behind it
+        return at + line_end
     return at + _first_character(near)
 
 

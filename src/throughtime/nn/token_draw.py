@@ -8,8 +8,10 @@ def token_at(logits: Tensor, uniform: Tensor) -> Tensor:
     """Logits (..., vocabulary) and numbers at least 0 and below 1 (..., 1) -> tokens (..., 1), each as often as its
     probability says: the first at which the distribution function comes to 1 - `uniform` (inverse transform sampling).
 
-    In float64, where the device has it: in float32 the last of many probabilities would be lost in their sum.
+    In float64, where the device has it: in float32 the last of many probabilities would be lost in their sum. Where the
+    logits are no numbers, as of a model that has diverged, it is the last token.
     """
     finest = torch.float32 if logits.device.type == "mps" else torch.float64
     reached = logits.softmax(dim=-1, dtype=finest).cumsum(dim=-1)
-    return torch.searchsorted(reached, (1 - uniform.to(reached)) * reached[..., -1:])
+    found = torch.searchsorted(reached, (1 - uniform.to(reached)) * reached[..., -1:])
+    return found.clamp(max=logits.shape[-1] - 1)

@@ -14,6 +14,7 @@ import torch
 
 from throughtime import build, config, memory
 from throughtime.build import parts
+from throughtime.callbacks import keeping
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.progress import Progress
@@ -83,6 +84,8 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
         _refuse_other_course(settings, task, start)
+        if not launch.rank():  # there is something to go on from even where this run ends before it saves
+            keeping.copied(start, record.folder / "checkpoints" / "last.ckpt")
     tracker = _tracker(settings, record.folder)
     finished = False
     try:
@@ -124,13 +127,12 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
         trainer.save_checkpoint(Path(last.dirpath) / "last.ckpt")
     chosen = best.best_model_path or str(Path(last.dirpath) / "last.ckpt")
     metric = parts.monitored(settings)
-    pick = max if direction(metric) == "max" else min
-    task.load_state_dict(checkpoint.read(Path(chosen), "checkpoints")["state_dict"])
+    content = checkpoint.read(Path(chosen), "checkpoints")
+    task.load_state_dict(content["state_dict"])
     trainer.test(task, datamodule=data, verbose=False)
-    found = [at for at in progress.history if math.isfinite(at.get(metric, math.nan))]
-    if not found:
+    top = next(at for at in reversed(progress.history) if at["step"] == content["global_step"])
+    if not math.isfinite(top[metric]):
         raise config.Mistake(f"{metric} was never a number: the training has diverged, and a lower optim.lr may help.")
-    top = pick(found, key=lambda at: at[metric])
     return {
         "monitor": metric,
         "objective": top[metric],
@@ -167,8 +169,13 @@ def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) 
     if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
         before = ours["config"]["dropout"]["name"]
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")
-    if ours["tokenizers"] != now["tokenizers"]:
-        raise config.wrong("resume", start, "a checkpoint of the same vocabulary, and the data has changed since")
+    if ours["tokenizers"] != now["tokenizers"] or _digests(ours) != _digests(now):
+        raise config.wrong("resume", start, "a checkpoint of the same data, and the data has changed since")
+
+
+def _digests(about: dict[str, Any]) -> dict[str, str]:
+    """What tells the texts of each split from others."""
+    return {split: fact["sha256"] for split, fact in about["facts"]["splits"].items()}
 
 
 def _quiet() -> None:
