@@ -55,6 +55,11 @@ def test_what_informs_has_a_value_of_its_own() -> None:
     assert compose.ready("train", ["--info", "cell=gru"]) == ["--info", "cell=gru"]
 
 
+def test_a_sweep_goes_on_from_one_checkpoint() -> None:
+    with pytest.raises(config.Mistake, match=r"^resume=a,b lists several values: allowed is one"):
+        compose.continued(["-m", "resume=a,b"])
+
+
 def test_several_values_are_a_sweep() -> None:
     assert compose.ready("train", ["hydra.mode=MULTIRUN", "cell=gru,rnn"])
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, TINY
+from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, STORY, TINY
 
 from throughtime import compose, config
 from throughtime.callbacks.interruption import Interruption
@@ -348,10 +348,12 @@ def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: st
 
 def test_a_resumed_run_ends_no_earlier_than_it_began(train: Callable[..., Path]) -> None:
     first = train(*FEW_NUMBERS, "trainer.epochs=3", folder="first")
-    with pytest.raises(
-        config.Mistake, match=r"^trainer\.epochs=1: allowed is at least 2, as so many epochs lie behind"
+    for setting, behind, others in (
+        ("trainer.epochs", r"2, as so many epochs", []),
+        ("trainer.steps", r"\d+, as so many steps", ["trainer.epochs=3"]),
     ):
-        train(*FEW_NUMBERS, "trainer.epochs=1", f"resume={first}", folder="second")
+        with pytest.raises(config.Mistake, match=rf"^{setting}=1: allowed is at least {behind} lie behind"):
+            train(*FEW_NUMBERS, f"{setting}=1", *others, f"resume={first}", folder=setting)
 
 
 def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> None:
@@ -385,3 +387,13 @@ def workers_of(folder: Path) -> list[str]:
     """The processes of runs below a folder."""
     found = subprocess.run(["pgrep", "-f", f"run.worker {folder}"], check=False, capture_output=True, text=True)
     return found.stdout.split()
+
+
+@pytest.mark.parametrize("change", ["the cat sat. " * 120 + "on the mat and the dog sat on the log.\n", STORY[::-1]])
+def test_other_data_is_refused(train: Callable[..., Path], story: Path, change: str) -> None:
+    """Though its vocabulary is the same."""
+    text = ["data=text", f"data.path={story}", "tokenizer=byte", "tbptt.chunk=16", "trainer.validate_every=2"]
+    first = train(*text, "trainer.steps=3", folder="first")
+    story.write_text(change)
+    with pytest.raises(config.Mistake, match=r"resume=.*: allowed is a checkpoint of the same data"):
+        train(*text, "trainer.steps=5", f"resume={first}", folder="second")

@@ -19,6 +19,11 @@ def test_a_text_that_equals_its_reference_is_best(score: str) -> None:
     assert perfect == pytest.approx(0 if quality.direction(score) == "min" else 100)
 
 
+def test_the_error_rate_of_texts_that_should_be_empty_is_a_number() -> None:
+    assert quality.token_error_rate(["", ""], ["", " "]) == 0
+    assert quality.token_error_rate(["a b", "c"], ["", ""]) == 3
+
+
 def test_every_score_of_the_schema_has_its_function() -> None:
     assert set(quality.MEASURES) == set(config.get_args(config.Score))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 
+from throughtime import config
 from throughtime.compose.command_line import overrides_in, parsed, place_of
 from throughtime.compose.composing import choices_by_group, composed, jobs_of, keys_of
 from throughtime.compose.preflight import refuse_unknown_choice
@@ -19,6 +20,10 @@ def continued(arguments: Sequence[str]) -> list[str]:
     said = {place_of(override): override for override in map(parsed, overrides_in(arguments))}
     if "resume" not in said or said["resume"].value() in (None, ""):
         return list(arguments)
+    if said["resume"].is_sweep_override():
+        raise config.Mistake(
+            f"{said['resume'].input_line} lists several values: allowed is one, from which all jobs go on."
+        )
     from throughtime.train import checkpoint_files
 
     outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"

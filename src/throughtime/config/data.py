@@ -168,7 +168,7 @@ def refuse_contradictory_data(data: Data) -> None:
         if not data.kinds:
             raise wrong("data.kinds", data.kinds, "a list of at least one kind")
         return
-    if data.validation_share + data.test_share >= 1:
+    if sum(_share(data, split) for split in ("validation", "test")) >= 1:
         raise wrong(
             "data.validation_share",
             data.validation_share,
@@ -195,3 +195,10 @@ def _refuse_contradictory_pairs(data: PairFiles) -> None:
             raise wrong(f"data.{source}", getattr(data, source), f"set together with data.{target}")
         if None not in (getattr(data, table), getattr(data, source)):
             raise wrong(f"data.{table}", getattr(data, table), f"one table file, or null with data.{source}")
+
+
+def _share(data: Data, split: str) -> float:
+    """The share of the data that goes to a split which has no file of its own."""
+    own = any(getattr(data, f"{split}_{file}", None) for file in ("path", "source_path"))
+    share: float = 0.0 if own else getattr(data, f"{split}_share")
+    return share

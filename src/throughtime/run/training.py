@@ -166,6 +166,10 @@ def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) 
     if behind > settings.trainer.epochs:
         allowed = f"at least {behind}, as so many epochs lie behind the checkpoint resume={start}"
         raise config.wrong("trainer.epochs", settings.trainer.epochs, allowed)
+    steps, made = settings.trainer.steps, content["global_step"]
+    if steps is not None and made > steps:
+        allowed = f"at least {made}, as so many steps lie behind the checkpoint resume={start}"
+        raise config.wrong("trainer.steps", steps, allowed)
     if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
         before = ours["config"]["dropout"]["name"]
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")
