@@ -88,7 +88,7 @@ def test_command_runs(
     few = FEW_NUMBERS if not any(text.startswith(("data=", "experiment=")) for text in overrides) else []
     values = compose.composed(
         "train",
-        [*overrides, *TINY, *OF_TEXT, *OF_PAIRS, *few, "model.tied=false", "trainer.steps=2", "trainer.epochs=1"],
+        [*overrides, *TINY, *OF_TEXT, *OF_PAIRS, *few, "model.tied=false", "trainer.steps=4", "trainer.epochs=1"],
     )
     training.run(values, tmp_path / "run", overrides)
     assert "decode" in capsys.readouterr().out

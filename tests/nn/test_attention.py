@@ -64,7 +64,7 @@ def test_a_form_is_its_equation(name: str) -> None:
     make, scoring = FORMS[name]
     form = make()
     queries, memory, mask = sources(HIDDEN if name == "dot" else WIDTH)
-    contexts, seen, weights = form(queries, Attended(form.keys(memory), form.values(memory), mask), form.unseen(memory))
+    contexts, seen, weights = form(queries, Attended(form.key(memory), form.value(memory), mask), form.unseen(memory))
     for row, length in enumerate(LENGTHS):
         last, coverage = torch.zeros(length), torch.zeros(length)
         for time in range(TIME):
@@ -87,7 +87,7 @@ def test_multihead_is_torchs() -> None:
             getattr(twin, f"{name}_proj_weight").copy_(part.weight)
         twin.in_proj_bias.copy_(torch.cat([form.query.bias, form.key.bias, form.value.bias]))
         twin.out_proj.load_state_dict(form.out.state_dict())
-    found, _, weights = form(queries, Attended(form.keys(memory), form.values(memory), mask), form.unseen(memory))
+    found, _, weights = form(queries, Attended(form.key(memory), form.value(memory), mask), form.unseen(memory))
     expected, theirs = twin(queries, memory, memory, key_padding_mask=~mask)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(weights, theirs)
@@ -97,7 +97,7 @@ def test_multihead_is_torchs() -> None:
 def test_hypotheses_of_a_sentence_share_its_source(name: str) -> None:
     form = MultiheadAttention(HIDDEN, WIDTH, heads=3) if name == "multihead" else FORMS[name][0]()
     _, memory, mask = sources(HIDDEN if name == "dot" else WIDTH)
-    source, queries = Attended(form.keys(memory), form.values(memory), mask), torch.randn(6, 1, HIDDEN)
+    source, queries = Attended(form.key(memory), form.value(memory), mask), torch.randn(6, 1, HIDDEN)
     seen = torch.rand_like(form.unseen(memory).repeat_interleave(3, dim=0))
     together = form(queries, source, seen)
     apart = form(queries, Attended(*(part.repeat_interleave(3, dim=0) for part in source)), seen)
