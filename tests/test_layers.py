@@ -78,6 +78,7 @@ LAYERS = [
         "callbacks.ending",
         "callbacks.averaging",
         "callbacks.interruption",
+        "callbacks.interval",
         "callbacks.keeping",
         "callbacks.patience",
     ],

@@ -274,6 +274,7 @@ LINKS = {
     "an epoch's end without a validation": ["trainer.epochs=4", "trainer.validate_every=3", "schedule=cosine"],
     "every step, but not a validation": ["tbptt=checkpointed", "trainer.epochs=14", "trainer.validate_every=6"],
     "every step": ["tbptt=checkpointed", "trainer.epochs=14", "schedule=plateau", "optim=sgd", "optim.lr=60"],
+    "steps of several batches": ["tbptt.chunk=16", "trainer.accumulate=3", "trainer.validate_every=4"],
     "double precision": ["trainer.epochs=4", "trainer.precision=64-true"],
 }
 

@@ -18,6 +18,7 @@ from throughtime.callbacks.ending import Ending
 from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.gradients import Clipping
 from throughtime.callbacks.interruption import Interruption
+from throughtime.callbacks.interval import Interval
 from throughtime.callbacks.keeping import Best, WholeFiles, kept
 from throughtime.callbacks.patience import Patience
 from throughtime.callbacks.progress import Progress
@@ -75,14 +76,12 @@ def trainer(
 ) -> Trainer:
     """Lightning's Trainer with this project's callbacks."""
     choice = settings.trainer
-    # A limit in steps ends validation intervals across epochs, so that the interval may be longer than an epoch.
-    batches = choice.validate_every and choice.validate_every * choice.accumulate
-    interval: dict[str, Any] = {"val_check_interval": batches, "check_val_every_n_epoch": None}
+    interval: dict[str, Any] = {"val_check_interval": choice.validate_every, "check_val_every_n_epoch": None}
     return Trainer(
         max_epochs=choice.epochs,
         max_steps=choice.steps or -1,
         max_time=timedelta(minutes=choice.minutes) if choice.minutes else None,
-        **(interval if choice.validate_every else {}),
+        **(interval if choice.validate_every else {}),  # counted across epochs, and may be longer than one
         accelerator=choice.accelerator,
         devices=choice.devices,
         strategy="ddp" if world > 1 else "auto",
@@ -110,7 +109,9 @@ def _callbacks(
         "enable_version_counter": False,
         "save_on_train_epoch_end": False,
     }
+    every = settings.trainer.validate_every
     callbacks = [
+        *([Interval(every)] if every else []),  # in front of those that ask whether a validation comes
         Clipping(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
         *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights

@@ -1,0 +1,25 @@
+"""Validations lie so many optimiser steps apart."""
+
+from typing import Any
+
+import lightning
+
+
+class Interval(lightning.Callback):
+    """Tells Lightning behind each batch whether a validation is due. By itself it counts batches, and the last step of an
+    epoch may have fewer of them than the others, where gradients are accumulated."""
+
+    def __init__(self, steps: int):
+        self._steps = steps
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._tell(trainer)  # a resumed run may stand where one was due
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._tell(trainer)
+
+    def _tell(self, trainer: lightning.Trainer) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        due = trainer.global_step % self._steps == 0 and not loop._should_accumulate()
+        batches = loop.total_batch_idx + 1
+        trainer.val_check_batch = batches if due else batches + 1  # it validates behind every so many batches
