@@ -390,6 +390,15 @@ def workers_of(folder: Path) -> list[str]:
     return found.stdout.split()
 
 
+@pytest.mark.parametrize("name", ["plain", "it's {a}, lr=0.1", "a\\'b", 'say "so"'])
+def test_the_last_run_is_that_of_now(train: Callable[..., Path], name: str) -> None:
+    """Not one that another job of the same sweep begins meanwhile."""
+    first = train(*FEW_NUMBERS, folder=f"runs/{name}")
+    line = ["-m", "resume=last", "seed=1,2", f"outputs={first.parent}"]
+    (named,) = (text for text in compose.continued(line) if text.startswith("resume="))
+    assert compose.composed("train", [named])["resume"] == str(first / "checkpoints" / "last.ckpt")
+
+
 @pytest.mark.parametrize("change", ["the cat sat. " * 120 + "on the mat and the dog sat on the log.\n", STORY[::-1]])
 def test_other_data_is_refused(train: Callable[..., Path], story: Path, change: str) -> None:
     """Though its vocabulary is the same."""

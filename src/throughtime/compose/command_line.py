@@ -54,6 +54,12 @@ def place_of(override: Override) -> str:
     return override.key_or_group + (f"@{override.package}" if override.package else "")
 
 
+def as_text(setting: str, value: str) -> str:
+    """The override that sets a text of any characters."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return f"{setting}='{escaped}'"
+
+
 def as_written(text: str, checked: Any) -> str:
     """An override, in quotes what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
     override, (key, _, value) = parsed(text), text.partition("=")

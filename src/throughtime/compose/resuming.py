@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from hydra.core.override_parser.types import Override
 
 from throughtime import config
-from throughtime.compose.command_line import overrides_in, parsed, place_of
+from throughtime.compose.command_line import as_text, overrides_in, parsed, place_of
 from throughtime.compose.composing import choices_by_group, composed, jobs_of, keys_of
 from throughtime.compose.preflight import refuse_unknown_choice
 
 
 def continued(arguments: Sequence[str]) -> list[str]:
-    """A command line with `resume=` in full: what the run began with, and behind it what is said anew.
+    """A command line with `resume=` in full: what the run began with, and behind it what is said anew; `last` is what is the
+    last one now, for every process and every job of a sweep.
 
     Raises:
         Mistake: there is nothing to resume.
@@ -33,7 +34,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
     begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
     own = ("hydra.", "hydra/", "resume")  # of the run that was
     before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
-    return [*_still_settings(before, list(said.values())), *arguments]
+    by_path = {said["resume"].input_line: as_text("resume", str(start))} if said["resume"].value() == "last" else {}
+    return [*_still_settings(before, list(said.values())), *(by_path.get(text, text) for text in arguments)]
 
 
 def _still_settings(before: list[str], said: list[Override]) -> list[str]:
