@@ -167,6 +167,7 @@ DECODE = {
     "checkpoint={}/old.ckpt input={}/t*o.txt output={}/three.txt": "three.txt: allowed is a folder, or - for standard",
     "checkpoint={}/old.ckpt input={} output={}/new": "new: allowed is a place outside of the input's folder",
     "checkpoint={}/old.ckpt input=[{}/two.txt,{}/two.txt] output={}/new": "files of different names, and 2 would become",
+    "checkpoint={}/old.ckpt input=[{}/two.txt,{}/notes/two.txt.resume] output={}/new": "files of other names, as beside an",
     "checkpoint={}/old.ckpt input=[{}/two.txt,-]": "a list of them, or - alone for standard input",
     "checkpoint={}/old.ckpt input={}/empty": "input={}/empty: allowed is a folder with files in it",
     "checkpoint={}/old.ckpt resume=true": "resume=true: allowed is false with output=-",
@@ -191,6 +192,7 @@ def files(tmp_path: Path) -> Path:
         "latin.txt": "caf\u00e9 au lait\n".encode("latin-1") * 50,
         "tiny.txt": b"ab",
         "two.txt": b"a\nb\n",
+        "notes/two.txt.resume": b"a\nb\n",
         "three.txt": b"a\nb\nc\n",
         "bad.tsv": b"a\tb\nc\n",
         "bad.jsonl": b'{"source": "a"}\n',
@@ -203,7 +205,8 @@ def files(tmp_path: Path) -> Path:
         "story.txt": b"the cat sat on the mat.\n" * 40,
         "broken.ckpt": b"PK not a checkpoint",
     }
-    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "notes"):
+        (tmp_path / folder).mkdir()
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     torch.save({"weights": 1}, tmp_path / "other.ckpt")

@@ -69,13 +69,14 @@ def test_a_letter_that_grows_in_lowercase() -> None:
     assert "which the model never saw" in asked.remarks[0]
 
 
-@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("kind", ["link", "link to nothing yet", "pipe"])
 def test_what_stands_under_the_outputs_name_stays(
     kind: str, translator: Path, decoded: Decoded, tmp_path: Path
 ) -> None:
     wanted, place = decoded(translator, b"one\ntwo\n", "search=greedy"), tmp_path / "place"
-    if kind == "link":
-        (tmp_path / "named.txt").write_text("before")
+    if kind != "pipe":
+        if kind == "link":
+            (tmp_path / "named.txt").write_text("before")
         place.symlink_to(tmp_path / "named.txt")
         job(f"checkpoint={translator}", f"input={tmp_path}/in.txt", f"output={place}", "search=greedy")
         assert place.is_symlink()
@@ -107,6 +108,14 @@ def test_a_pipe_is_read_by_its_name(
 
 def test_a_language_model_goes_on_from_nothing(language_model: Path, decoded: Decoded) -> None:
     assert decoded(language_model, b"\n", "search=greedy").strip()
+
+
+def test_a_byte_order_mark_begins_no_text(translator: Path, tmp_path: Path) -> None:
+    """Of whichever line, as of files that were joined."""
+    for name, text in (("with", "\ufeffone\n\ufefftwo\n"), ("without", "one\ntwo\n")):
+        (tmp_path / f"{name}.txt").write_text(text)
+        job(f"checkpoint={translator}", f"input={tmp_path}/{name}.txt", f"output={tmp_path}/{name}.out.txt")
+    assert (tmp_path / "with.out.txt").read_text() == (tmp_path / "without.out.txt").read_text()
 
 
 def test_json_lines(translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +166,7 @@ def test_what_a_line_asks_for_is_in_its_answers(
     job(f"checkpoint={translator}", *files, "search=greedy")
     told = capsys.readouterr().err.splitlines()
     assert [line.split(" line ")[1] for line in told if "search=beam" in line] == [
-        f"{place} asks for texts to be contained, for which there is search=beam." for place in (1, 5)
+        f"{place} asks for texts to be contained, for which there is search=beam with one group." for place in (1, 5)
     ]
 
 

@@ -128,10 +128,14 @@ def test_a_damaged_mark_is_told(content: str, stopped: Callable[..., None], tmp_
         stopped()
 
 
-def test_other_lines_are_refused(stopped: Callable[..., None], tmp_path: Path) -> None:
+def test_other_lines_are_refused(
+    stopped: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
     (tmp_path / "in.txt").write_text(LINES.replace("number 3\n", "number 33\n"))
     with pytest.raises(config.Mistake, match="its lines have changed"):
         stopped()
+    assert "resume=true goes on" not in capsys.readouterr().err
 
 
 def test_a_refused_resume_leaves_a_whole_output_where_it_is(tmp_path: Path) -> None:

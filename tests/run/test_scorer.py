@@ -46,6 +46,9 @@ def test_it_is_the_networks_own_softmax(translator: Path, tmp_path: Path) -> Non
     scored = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     job(f"checkpoint={translator}", "mode=score", f"input={tmp_path}/table.tsv", f"output={tmp_path}/table.jsonl")
     assert [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()] == scored
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"source": source}) + "\n" for source in SOURCES))
+    job(f"checkpoint={translator}", "mode=score", f"input={tmp_path}/in.jsonl", *files[1:])
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == scored
     found = build.from_checkpoints([translator / "checkpoints" / "best.ckpt"])
     for row, source, target in zip(scored, SOURCES, targets, strict=True):
         read = torch.tensor([[*found.tokenizers["source"].encode(source), EOS]])

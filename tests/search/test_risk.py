@@ -1,5 +1,7 @@
 """Minimum Bayes risk by its definition."""
 
+from dataclasses import replace
+
 from sacrebleu import sentence_chrf
 from tests.search.models import LIMITS, Table, run
 
@@ -22,6 +24,14 @@ def test_the_most_like_the_others_comes_first() -> None:
     expected = {text: sum(sentence_chrf(text, [other]).score for other in texts) / 5 for text in texts}
     assert [written(one.tokens) for one in found] == sorted(expected, key=lambda text: -expected[text])
     assert all(abs(one.score - expected[written(one.tokens)]) < 1e-9 for one in found)
+
+
+def test_of_equals_the_more_probable_one_comes_first() -> None:
+    samples = [replace(hypothesis(text), log_probability=-at) for at, text in enumerate(["ab", "cd", "ef"], start=1)]
+    for utility in ("bleu", "chrf"):
+        found = minimum_bayes_risk(samples, utility, written)  # type: ignore[arg-type]
+        assert [one.log_probability for one in found] == [-1, -2, -3]
+        assert len({one.score for one in found}) == 1
 
 
 def test_samples_come_once_each() -> None:

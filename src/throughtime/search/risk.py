@@ -16,7 +16,8 @@ Write = Callable[[Sequence[int]], str]
 def minimum_bayes_risk(
     samples: Sequence[Hypothesis], utility: Literal["chrf", "bleu"], write: Write
 ) -> list[Hypothesis]:
-    """The different ones among the samples of a row, that of the highest expected utility first, which is its score.
+    """The different ones among the samples of a row, that of the highest expected utility first, which is its score; of
+    equals the more probable one.
 
     The utility of a text is its sentence chrF or BLEU (smoothed by `exp`), 0 to 100, against each sample's text; the
     expectation is over all samples, as often as each was drawn. `write` makes text of tokens.
@@ -26,9 +27,12 @@ def minimum_bayes_risk(
     drawn = Counter(texts)
     candidates = dict(zip(reversed(texts), reversed(samples), strict=True))
     expected = {
-        text: sum(often * metric.sentence_score(text, [other]).score for other, often in drawn.items()) / len(texts)
+        text: round(
+            sum(often * metric.sentence_score(text, [other]).score for other, often in drawn.items()) / len(texts), 9
+        )
         for text in candidates
     }
     return [
-        replace(candidates[text], score=expected[text]) for text in sorted(candidates, key=lambda text: -expected[text])
+        replace(candidates[text], score=expected[text])
+        for text in sorted(candidates, key=lambda text: (-expected[text], -candidates[text].log_probability))
     ]

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 
 from throughtime import config
 from throughtime.run.decode.reading import Block, bare
+from throughtime.run.decode.sources import MARKS, WRITING
 from throughtime.whole import whole_file
 
 
@@ -114,7 +115,7 @@ class ResumableFile:
     """
 
     def __init__(self, target: Path, settings: dict[str, Any], resume: bool):
-        self._target, self._writing = target, target.with_name(f"{target.name}.writing")
+        self._target, self._writing = target, target.with_name(f"{target.name}{WRITING}")
         self._marks, self._read = marks_of(target), hashlib.sha256()
         self.mark = (resume and self._earlier(settings)) or Mark(settings)
 
@@ -200,9 +201,10 @@ class ResumableFile:
         if not self.mark.lines:
             self._writing.unlink()
             return
-        print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true goes on.", file=sys.stderr)
+        if self._read.hexdigest() == self.mark.input:  # or it has just been refused to go on
+            print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true goes on.", file=sys.stderr)
 
 
 def marks_of(target: Path) -> Path:
     """The file that says how far an output is."""
-    return target.with_name(f"{target.name}.resume")
+    return target.with_name(f"{target.name}{MARKS}")

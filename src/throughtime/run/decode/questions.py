@@ -31,24 +31,26 @@ class Question:
 
 
 def question(line: Line, source: Source, pairs: bool) -> Question:
-    """The text of a line; of `pairs` also its target: behind a tab, or on a line of its own that came with it."""
+    """The text of a line; of `pairs` also its target: on a line of its own that came with it, in the same JSON object, or
+    behind a tab."""
     asked = Question(line.place, "")
-    raw = line.raw.removeprefix(codecs.BOM_UTF8) if line.place == 1 else line.raw
+    raw = line.raw.removeprefix(codecs.BOM_UTF8)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         text = raw.decode(errors="replace")
         asked.remarks.append(f"is no UTF-8 (byte 0x{raw[error.start]:02x}); what is not is read as U+FFFD.")
+    if source.targets is not None:
+        text, _, target = text.partition("\n")
+        asked.target, pairs = target.removeprefix("\ufeff"), False
     if source.reads_json:
         _ask_of_json(asked, text, pairs)
     elif pairs:
-        asked.text, between, asked.target = text.partition("\t" if source.targets is None else "\n")
+        asked.text, between, asked.target = text.partition("\t")
         if not between:
             asked.remarks.append("has no tab between a source and a target; the target is taken to be empty.")
     else:
         asked.text = text
-    if source.targets is not None and line.place == 1:
-        asked.target = asked.target.removeprefix("\ufeff")
     asked.text, asked.target, asked.prefix, *asked.contains = (
         SURROGATES.sub("\ufffd", part) for part in (asked.text, asked.target, asked.prefix, *asked.contains)
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from throughtime import config
 from throughtime.data.paths import files_of, one_file
 
+MARKS, WRITING = ".resume", ".writing"  # how what lies beside an output ends while it is not whole
+
 
 @dataclass(frozen=True)
 class Source:
@@ -86,6 +88,13 @@ def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> 
     (target, count), *_ = Counter(source.target for source in made).most_common()
     if count > 1:
         raise config.wrong("input", settings.input, f"files of different names, and {count} would become {target}")
+    taken = {f"{source.target}{ending}" for source in made for ending in (MARKS, WRITING)} & {
+        str(source.target) for source in made
+    }
+    if taken:
+        raise config.wrong(
+            "input", settings.input, f"files of other names, as beside an output its notes are {min(taken)}"
+        )
     return made
 
 
@@ -121,6 +130,6 @@ def _source(settings: config.DecodeConfig, path: Path | None, target: Path | Non
     reads_json = path is not None and path.suffix == ".jsonl"
     decides = path if target is None or Path(settings.output).is_dir() else target
     told = decides is not None and decides.suffix == ".jsonl"
-    if target is not None and target.is_file() and target.is_symlink():
+    if target is not None and target.is_symlink() and (target.is_file() or not target.exists()):
         target = target.resolve()  # the link stays, and what it names is written
     return Source(path, target, reads_json, told if settings.format == "auto" else settings.format == "jsonl")
