@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,13 @@ class Best(ModelCheckpoint):
     def _place(self, path: Path, score: float) -> Path | None:
         """Where the checkpoint of that score lies now: the run may have been moved, gone on, and written over it since."""
         beside = _home(self._start) / path.relative_to(_home(path))
-        return next((place for place in (beside, self._start) if self._is_of(place, score)), None)
+        with suppress(config.Mistake):
+            if self._is_of(_history(checkpoint.read(beside, "resume")), score):
+                return beside
+        return self._start if self._is_of(self._history, score) else None
 
-    def _is_of(self, place: Path, score: float) -> bool:
-        """Whether a checkpoint was saved at the validation with that score, of those that led to where the run goes on."""
-        try:
-            history = _history(checkpoint.read(place, "resume"))
-        except config.Mistake:
-            return False
+    def _is_of(self, history: list[dict[str, float]], score: float) -> bool:
+        """Whether validations end with that of the score, and led to where the run goes on."""
         led = str(history) == str(self._history[: len(history)])  # as text, in which nan equals nan
         return led and bool(history) and history[-1].get(str(self.monitor)) == score
 

@@ -31,9 +31,8 @@ class Bridge(nn.Module):
 
     def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
         super().__init__()
-        self._taken: list[
-            tuple[int, dict[str, str]]
-        ] = []  # by layer: the encoder's, and which of its states each is made of
+        # Layer by layer, which one of the encoder it is made of, and each state of which state of that.
+        self._taken: list[tuple[int, dict[str, str]]] = []
         self.layers = nn.ModuleList()
         for place, layer in enumerate(decoder.layers):
             cell = cast(Cell, cast(Layer, layer).cells[0])

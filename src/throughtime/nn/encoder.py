@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from throughtime.nn.cells import Cell
 from throughtime.nn.convolution import Convolution
 from throughtime.nn.dropout import Rates, Words
-from throughtime.nn.engines.masks import counted
+from throughtime.nn.engines.masks import column, counted
 from throughtime.nn.products import Linear
 from throughtime.nn.recurrence import reverse
 from throughtime.nn.stack import Layer, Stack, StackState
@@ -132,7 +132,7 @@ class ConvolutionalReader(Reader):
             x = (x + F.glu(gated, dim=-1)) * math.sqrt(0.5)
             layers.append(x * counts)
         memory = combined(layers, self._combination)
-        return memory, (({"h": memory.sum(1) / lengths[:, None].to(memory, non_blocking=True)},),)
+        return memory, (({"h": memory.sum(1) / column(lengths, memory)},),)
 
 
 def positions(vectors: Tensor) -> Tensor:

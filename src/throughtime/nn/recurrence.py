@@ -10,7 +10,7 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
-from throughtime.nn.engines.masks import counted, masks
+from throughtime.nn.engines.masks import column, counted, masks
 from throughtime.nn.engines.native import KERNELS, native
 from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.scan import scan
@@ -114,7 +114,7 @@ def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return sequence.flip(1)
     time = torch.arange(sequence.shape[1], device=sequence.device)
-    mirrored = lengths[:, None].to(sequence.device, non_blocking=True) - 1 - time
+    mirrored = column(lengths, sequence) - 1 - time
     places = torch.where(mirrored >= 0, mirrored, time)
     return sequence.gather(1, places[..., None].expand_as(sequence))
 

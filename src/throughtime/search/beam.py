@@ -151,7 +151,11 @@ def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: con
     tokens = grown(beams.tokens, found.parents, found.tokens)
     lengths = torch.full_like(found.tokens, tokens.shape[2])
     score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
-    ranked = Ranked(score, found.log_probability, lengths, tokens)
+    return _once(Ranked(score, found.log_probability, lengths, tokens), choice)
+
+
+def _once(ranked: Ranked, choice: config.Beam) -> Ranked:
+    """Each hypothesis once, where groups may have found the same one."""
     return ranked.different() if choice.groups > 1 else ranked
 
 
@@ -173,9 +177,9 @@ def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done
     if phrases:
         lacking = phrases.lacking(beams.tokens, beams.sentences).masked_fill(score == -torch.inf, phrases.tokens + 1)
         score = score.masked_fill(lacking > lacking.amin(dim=1, keepdim=True), -torch.inf)
-    cut = Ranked(score, beams.log_probability, lengths, beams.tokens)
+    cut = _once(Ranked(score, beams.log_probability, lengths, beams.tokens), choice)
     empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
-    return Done(beams.sentences, beams.finished, empty.merged(cut.different() if choice.groups > 1 else cut))
+    return Done(beams.sentences, beams.finished, empty.merged(cut))
 
 
 def _results(left: list[Done], sentences: int, n_best: int) -> list[list[Hypothesis]]:

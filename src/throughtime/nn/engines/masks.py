@@ -29,5 +29,9 @@ def masks(inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Mask
 
 def counted(sequence: Tensor, lengths: Tensor) -> Tensor:
     """(batch, time, ...) and lengths (batch,) -> (batch, time), true where a step counts."""
-    time = torch.arange(sequence.shape[1], device=sequence.device)
-    return time < lengths[:, None].to(sequence.device, non_blocking=True)
+    return torch.arange(sequence.shape[1], device=sequence.device) < column(lengths, sequence)
+
+
+def column(lengths: Tensor, sequence: Tensor) -> Tensor:
+    """Lengths (batch,) on the CPU -> (batch, 1) where the sequence lies; nobody waits for it."""
+    return lengths[:, None].to(sequence.device, non_blocking=True)
