@@ -15,7 +15,7 @@ LAYERS = [
     ["config.train_config", "config.decode_config"],
     ["config.idle"],
     ["config", "whole", "memory", "terminal"],
-    ["data.paths"],
+    ["data.paths", "data.splits"],
     [
         "data.tokenizer",
         "data.text_files",

@@ -11,8 +11,9 @@ from tests.conftest import settings
 
 from throughtime import config
 from throughtime.data import corpus, numbers
-from throughtime.data.paths import SPLITS, read_lines
+from throughtime.data.paths import read_lines
 from throughtime.data.prepare import prepare
+from throughtime.data.splits import SPLITS
 from throughtime.data.text_files import PIECE
 
 ROWS = [(f"source {place}", f'target, "{place}"') for place in range(20)]
@@ -173,6 +174,16 @@ def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     named = ["data.validation_split=dev", "data.test_split=held", f"data.streaming={str(streaming).lower()}"]
     splits = corpus.read(settings("data=hf", f"data.path={tmp_path}/saved", *fields, *named).data)
     assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
+
+
+def test_shares_of_a_dataset_too_small_for_them(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"source": ["a", "b"], "target": ["c", "d"]})
+    DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
+    fields = ["data.source_field=source", "data.target_field=target"]
+    small = settings("data=hf", f"data.path={tmp_path}/saved", *fields)
+    assert [len(rows) for rows in corpus.read(small.data).values()] == [2, 0, 0]
+    with pytest.raises(config.Mistake, match=r"data\.validation_share=0\.05: allowed is enough of the data"):
+        prepare(small.data, small.tokenizer, tmp_path)
 
 
 def test_a_joint_tokenizer_knows_both_sides(tmp_path: Path) -> None:

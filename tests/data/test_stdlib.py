@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import settings
 
 from throughtime.data import corpus, stdlib
-from throughtime.data.paths import SPLITS
+from throughtime.data.splits import SPLITS
 
 
 def documented(module: ModuleType) -> dict[str, stdlib.Documented]:

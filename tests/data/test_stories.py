@@ -9,7 +9,7 @@ from tests.conftest import settings
 
 from throughtime import config
 from throughtime.data import corpus, stories
-from throughtime.data.paths import SPLITS
+from throughtime.data.splits import SPLITS
 
 FEW = ["data.train=600", "data.validation=60", "data.test=60"]
 NUMBERS = ["none", "one", "two", "three", "four"]

@@ -24,8 +24,8 @@ from throughtime.callbacks.patience import Patience
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data.datamodule import PairModule, StreamModule
-from throughtime.data.paths import EVALUATED
 from throughtime.data.prepare import Prepared
+from throughtime.data.splits import EVALUATED
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality

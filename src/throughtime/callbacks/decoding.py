@@ -14,8 +14,8 @@ from rich.progress import track
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
 from throughtime.data.pairs import open_pairs
-from throughtime.data.paths import EVALUATED
 from throughtime.data.prepare import Prepared
+from throughtime.data.splits import EVALUATED
 from throughtime.data.stream import open_stream
 from throughtime.data.tokenizer import Tokenizer, encode_known
 from throughtime.search import Demands, Stepper, banned, contained, search, search_all, stepper_of

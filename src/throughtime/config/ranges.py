@@ -27,6 +27,7 @@ class Range:
 
 
 Count = Annotated[int, Range(at_least=1)]
+Beams = Annotated[int, Range(at_least=1, at_most=10_000)]
 Natural = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]

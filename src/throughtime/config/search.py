@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from throughtime.config.mistakes import wrong
-from throughtime.config.ranges import Count, Mass, Natural, Range, Share, Temperature
+from throughtime.config.ranges import Beams, Count, Mass, Natural, Range, Share, Temperature
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample(Limits):
     """Ancestral sampling, the distribution sharpened or cut first."""
 
     name: Literal["sample"]
-    samples: Count
+    samples: Beams
     temperature: Temperature
     top_k: Count | None
     top_p: Mass | None
@@ -45,7 +45,7 @@ class Beam(Limits):
     """Beam search; a hypothesis scores log-probability / normaliser of its length + reward x length + coverage."""
 
     name: Literal["beam"]
-    size: Count
+    size: Beams
     normalisation: Literal["none", "length", "gnmt"]
     alpha: Annotated[float, Range(at_least=0, at_most=10)]
     reward: Annotated[float, Range(at_least=-100, at_most=100)]
@@ -63,7 +63,7 @@ class StochasticBeam(Limits):
     """`size` hypotheses drawn without replacement (Kool et al. 2019)."""
 
     name: Literal["stochastic_beam"]
-    size: Count
+    size: Beams
 
 
 @dataclass(frozen=True)

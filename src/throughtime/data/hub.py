@@ -1,12 +1,14 @@
 """Any Hugging Face dataset, by name or from a local folder."""
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
 
 from throughtime import config
+from throughtime.data.splits import split_off
 
 Rows: TypeAlias = Any  # datasets.Dataset or datasets.IterableDataset
 
@@ -24,19 +26,14 @@ def hub(data: config.HubDataset) -> dict[str, Rows]:
 
 def _splits(data: config.HubDataset) -> dict[str, Rows]:
     """The named splits; those without a name are split off the training rows' end."""
-    train, splits = _load(data, "train", data.train_split), {}
-    shares = {"validation": data.validation_share, "test": data.test_share}
     names = {"validation": data.validation_split, "test": data.test_split}
-    for split, name in names.items():
-        if name is not None:
-            splits[split] = _load(data, split, name)
-        elif isinstance(train, datasets.IterableDataset):
-            raise config.wrong(f"data.{split}_split", None, "a split's name with data.streaming=true")
-    total = len(train) if isinstance(train, datasets.Dataset) else 0
-    for split in [split for split in names if split not in splits]:
-        kept = len(train) - round(shares[split] * total)
-        splits[split], train = train.select(range(kept, len(train))), train.select(range(kept))
-    return {"train": train, **splits}
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    missing = {split: share for split, share in shares.items() if names[split] is None}
+    for split in missing if data.streaming else ():
+        raise config.wrong(f"data.{split}_split", None, "a split's name with data.streaming=true")
+    train = _load(data, "train", data.train_split)
+    named = {split: _load(data, split, name) for split, name in names.items() if name is not None}
+    return {**(split_off(train, missing) if missing else {"train": train}), **named}
 
 
 def _load(data: config.HubDataset, part: str, split: str) -> Rows:
@@ -65,10 +62,8 @@ def _columns(data: config.HubDataset, rows: Rows) -> Rows:
     def pick(row: dict[str, Any]) -> dict[str, str]:
         return {column: _inside(row, f"data.{column}_field", str(field)) for column, field in fields.items()}
 
-    first = next(iter(rows), None)
-    if first is None:
-        raise config.Mistake("data.path names a dataset without rows: allowed is one with at least one row.")
-    pick(first)  # a streamed dataset would refuse a field only later, inside of its own errors
+    for first in islice(rows, 1):
+        pick(first)  # a streamed dataset would refuse a field only later, inside of its own errors
     return rows.map(pick, remove_columns=rows.column_names)
 
 

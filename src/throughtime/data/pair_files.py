@@ -10,7 +10,8 @@ from typing import Any
 from datasets import Dataset
 
 from throughtime import config
-from throughtime.data.paths import SPLITS, aligned, read_lines
+from throughtime.data.paths import aligned, read_lines
+from throughtime.data.splits import SPLITS, split_off
 
 LONGEST_FIELD = 1 << 30  # characters, in a table
 
@@ -24,14 +25,12 @@ def pairs(data: config.PairFiles) -> dict[str, Dataset]:
     """Pairs of all splits; splits without a file of their own are split off the end of the training pairs, which with
     `unique` holds each pair once, so that none stands in two splits."""
     found = {split: _pairs_of(data, split) for split in SPLITS}
-    rest = found["train"] or []
-    rest = list(dict.fromkeys(rest)) if data.unique else rest
+    own = {split: rows for split, rows in found.items() if rows is not None}
+    train = own.pop("train")
     shares = {"validation": data.validation_share, "test": data.test_share}
-    wanted = {split: round(share * len(rest)) for split, share in shares.items() if found[split] is None}
-    for split, count in wanted.items():
-        found[split], rest = rest[len(rest) - count :], rest[: len(rest) - count]
-    found["train"] = rest
-    return {split: _as_dataset(rows or []) for split, rows in found.items()}
+    missing = {split: share for split, share in shares.items() if split not in own}
+    rest = split_off(_as_dataset(list(dict.fromkeys(train)) if data.unique else train), missing)
+    return {**rest, **{split: _as_dataset(rows) for split, rows in own.items()}}
 
 
 def _as_dataset(rows: list[Pair]) -> Dataset:

@@ -8,9 +8,6 @@ from typing import Any
 
 from throughtime import config
 
-SPLITS = ("train", "validation", "test")
-EVALUATED = {"val": "validation", "test": "test"}  # by the names that metrics begin with
-
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's bytes."""

@@ -17,6 +17,7 @@ from rich.console import Console
 from throughtime import config
 from throughtime.data import corpus, tokenizer
 from throughtime.data.pairs import write_pairs
+from throughtime.data.splits import SPLITS
 from throughtime.data.stream import write_stream
 from throughtime.data.tokenizer import Tokenizer
 
@@ -37,6 +38,7 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
 
     The folder appears under its final name only when it is whole, so jobs of a sweep may prepare side by side.
     """
+    datasets.disable_progress_bars()
     identity = {"data": corpus.identity(data), "tokenizer": config.plain(choice), "format": FORMAT}
     folder = cache / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "facts.json").exists():
@@ -69,11 +71,10 @@ def _open(folder: Path) -> Prepared:
 
 
 def _write(data: config.Data, choice: config.Tokenizer, folder: Path, identity: dict[str, Any]) -> None:
-    datasets.disable_progress_bars()
     splits = corpus.read(data)
     sides = ("text",) if config.reads_text(data) else ("source", "target")
     learned = _learned(choice, splits["train"], sides)
-    facts = {split: _write_split(rows, learned, folder / split) for split, rows in splits.items()}
+    facts = {split: _write_split(splits[split], learned, folder / split) for split in SPLITS}
     _refuse_empty(data, facts)
     vocabulary = {side: learned[side].size for side in sides}
     (folder / "tokenizers.json").write_text(json.dumps({side: learned[side].state() for side in sides}))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from datasets import Dataset
 
 from throughtime import config
-from throughtime.data.paths import SPLITS
+from throughtime.data.splits import SPLITS
 
 Node: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Row = TypeVar("Row")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 
 from throughtime import config
-from throughtime.data.paths import SPLITS
+from throughtime.data.splits import SPLITS
 
 VERSION = 1  # of the generator, for the cache
 PEOPLE = ("anna", "ben", "carla", "david")

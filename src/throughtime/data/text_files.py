@@ -7,7 +7,8 @@ from typing import Any
 from datasets import IterableDataset
 
 from throughtime import config
-from throughtime.data.paths import SPLITS, not_utf8, readable
+from throughtime.data.paths import not_utf8, readable
+from throughtime.data.splits import SPLITS
 
 PIECE = 1 << 16  # bytes of text read at a time
 

@@ -1,5 +1,6 @@
 """The target side: a stack that begins from what the encoder has read, and may look at it again at every step."""
 
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -12,7 +13,7 @@ from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Layer, Stack, StackNoise, StackState, TextNoise
-from throughtime.nn.state import detach
+from throughtime.nn.state import detach, in_chunks
 
 
 class Form(NamedTuple):
@@ -128,12 +129,7 @@ class Decoder(nn.Module):
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Readouts of all steps, the gradient from step to step cut every `chunk` steps (truncated BPTT)."""
-        found: list[Tensor] = []
-        noise = self.draw(len(tokens))
-        for part in tokens.split(chunk or tokens.shape[1], dim=1):
-            readout, state = self(part, cut_off(state) if found else state, noise)
-            found.append(readout)
-        return torch.cat(found, dim=1)
+        return in_chunks(partial(self, noise=self.draw(len(tokens))), tokens, state, chunk, cut_off)
 
 
 def cut_off(state: DecoderState) -> DecoderState:

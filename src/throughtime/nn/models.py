@@ -1,5 +1,7 @@
 """The models: a language model, one that goes on from a prefix, an encoder-decoder. Ids in, logits out, state in and out."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +10,7 @@ from throughtime.nn.decoder import Decoder, DecoderState, cut_off
 from throughtime.nn.dropout import Rates, Words
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState, TextNoise
-from throughtime.nn.state import detach
+from throughtime.nn.state import in_chunks
 from throughtime.nn.token_draw import token_at
 
 
@@ -72,11 +74,8 @@ class PrefixModel(nn.Module):
     def features(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """What the output layer takes at each target step, (batch, time, width)."""
         model, noise = self.language_model, self.language_model.draw(len(source))
-        state, parts = model.read(source, source_lengths, noise), list[Tensor]()
-        for part in tokens.split(chunk or tokens.shape[1], dim=1):
-            found, state = model.outputs(part, detach(state) if parts else state, noise=noise)
-            parts.append(found)
-        features: Tensor = model.dropout(torch.cat(parts, dim=1))
+        state = model.read(source, source_lengths, noise)
+        features: Tensor = model.dropout(in_chunks(partial(model.outputs, noise=noise), tokens, state, chunk))
         return features
 
 

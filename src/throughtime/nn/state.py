@@ -29,6 +29,22 @@ def detach(state: State) -> State:
     return map_state(Tensor.detach, state)
 
 
+def in_chunks(
+    read: Callable[[Tensor, State], tuple[Tensor, State]],
+    inputs: Tensor,
+    state: State,
+    chunk: int | None,
+    cut: Callable[[State], State] = detach,
+) -> Tensor:
+    """What `read` makes of inputs (batch, time), chunk by chunk, (batch, time, width): truncated BPTT inside a sequence, the
+    state going on from one to the next without what `cut` takes of its gradient."""
+    outputs: list[Tensor] = []
+    for part in inputs.split(chunk or inputs.shape[1], dim=1):
+        found, state = read(part, cut(state) if outputs else state)
+        outputs.append(found)
+    return torch.cat(outputs, dim=1)
+
+
 def leaves(state: State) -> list[Tensor]:
     """All its tensors, in the order of `map_state`."""
     if isinstance(state, Tensor):

@@ -1,11 +1,14 @@
 """Losses weighted by tokens, over one process or many."""
 
+import math
 from typing import NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor
 
 from throughtime.train.ranks import together
+
+LARGEST = 80.0  # nats, whose exponential float32 still holds
 
 
 class Losses(NamedTuple):
@@ -21,3 +24,8 @@ class Losses(NamedTuple):
 def per_token(total: Tensor, everywhere: Tensor) -> Tensor:
     """The loss to differentiate: after DDP's mean over ranks it is the sum over all ranks / the tokens `everywhere`."""
     return total * (dist.get_world_size() if together() else 1) / everywhere
+
+
+def perplexity(loss: float) -> float:
+    """Of the mean loss in nats of a token; what is too large to be told apart is all the same."""
+    return math.exp(min(loss, LARGEST))

@@ -1,6 +1,5 @@
 """What the LightningModules of text and of pairs share: a step, the means of its losses, and what a checkpoint needs."""
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -17,7 +16,7 @@ from throughtime import config
 from throughtime.nn.state import State
 from throughtime.train import optim
 from throughtime.train.accumulation import Accumulation
-from throughtime.train.loss import Losses, per_token
+from throughtime.train.loss import Losses, per_token, perplexity
 from throughtime.train.ranks import from_all_ranks, of_all_ranks
 
 
@@ -115,7 +114,7 @@ class Task(lightning.LightningModule):
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
         """What the mean loss in nats per token means in other units."""
-        return {"loss": loss, "perplexity": math.exp(min(loss, 80.0))}
+        return {"loss": loss, "perplexity": perplexity(loss)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = optim.optimizer(self._settings.optim, self.model.parameters())

@@ -1,7 +1,6 @@
 """`mode=score`: lines are answered by how probable the model finds them, token by token."""
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from throughtime.run.decode.questions import Question, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
 from throughtime.search import force
+from throughtime.train.loss import perplexity
 
 
 class Scorer:
@@ -52,7 +52,7 @@ class Scorer:
             "log_probability": total,
             "length": length,
             "normalised_score": total / max(1, length),
-            "perplexity": perplexity(total, length),
+            "perplexity": perplexity(-total / max(1, length)),
             "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in target],
             "token_log_probabilities": scores,
         }
@@ -65,11 +65,6 @@ def _as_text(result: dict[str, Any]) -> str:
     """Log-probability, length, perplexity, and the log-probabilities of the tokens, between tabs."""
     tokens = " ".join(f"{score:.4f}" for score in result["token_log_probabilities"])
     return f"{result['log_probability']:.6f}\t{result['length']}\t{result['perplexity']:.4f}\t{tokens}\n"
-
-
-def perplexity(log_probability: float, length: int) -> float:
-    """exp(-log p / tokens); 1 of nothing."""
-    return math.exp(min(700.0, -log_probability / max(1, length)))
 
 
 class Total:
@@ -100,6 +95,6 @@ class Total:
 
     def report(self) -> None:
         """The perplexity of all lines together, on standard error."""
-        shown = f"{perplexity(self._log_probability, self._tokens):.4f}"
         counts = f"lines {self._lines:,}  tokens {self._tokens:,}"
-        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {shown}", file=sys.stderr)
+        found = f"{perplexity(-self._log_probability / max(1, self._tokens)):.4f}"
+        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {found}", file=sys.stderr)
