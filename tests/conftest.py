@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.elsewhere import device as device
 from throughtime import compose, config
 
 ROOT = Path(__file__).parents[1]

@@ -13,5 +13,5 @@ def token_at(logits: Tensor, uniform: Tensor) -> Tensor:
     """
     finest = torch.float32 if logits.device.type == "mps" else torch.float64
     reached = logits.softmax(dim=-1, dtype=finest).cumsum(dim=-1)
-    found = torch.searchsorted(reached, (1 - uniform.to(reached)) * reached[..., -1:])
+    found = torch.searchsorted(reached, (1 - uniform.to(reached, non_blocking=True)) * reached[..., -1:])
     return found.clamp(max=logits.shape[-1] - 1)

@@ -77,7 +77,7 @@ def below(parent: Tensor, log_probability: Tensor, random: torch.Generator) -> T
     """Gumbel noise on log-probabilities (..., children), under the condition that the largest sum is `parent` (...): by
     equations 23 and 24 of the paper's appendix B.3."""
     noise = -torch.empty(log_probability.shape).exponential_(generator=random).log()
-    free = log_probability + noise.to(log_probability.device)
+    free = log_probability + noise.to(log_probability.device, non_blocking=True)
     largest = free.amax(dim=-1, keepdim=True)
     v = parent[..., None] - free + torch.log1p(-torch.exp(free - largest))
     return parent[..., None] - v.clamp(min=0) - torch.log1p(torch.exp(-v.abs()))

@@ -26,7 +26,7 @@ def some_places(tokens: Tensor, share: float) -> Tensor:
     """A share of the places of tokens (batch, time), never the first, which is bos."""
     places = torch.rand(tokens.shape) < share
     places[:, 0] = False
-    return places.to(tokens.device)
+    return places.to(tokens.device, non_blocking=True)
 
 
 def with_unknown(tokens: Tensor, rate: float) -> Tensor:

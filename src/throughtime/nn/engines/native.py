@@ -39,11 +39,14 @@ def native(
     if lengths is None:
         outputs, *final = kernel(inputs, _as_torch_has_it(carried), weights, *settings, True)
     else:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        sorted_states = _as_torch_has_it([part[:, packed.sorted_indices] for part in carried])
-        flat, *final = kernel(packed.data, packed.batch_sizes, sorted_states, weights, *settings)
-        final = [part[:, packed.unsorted_indices] for part in final]
+        order = lengths.argsort(descending=True)  # torch's own sorting would wait for a GPU to tell it
+        longest_first, back = (rows.to(inputs.device, non_blocking=True) for rows in (order, order.argsort()))
+        packed = pack_padded_sequence(inputs.index_select(0, longest_first), lengths[order], batch_first=True)
+        begun = _as_torch_has_it([part.index_select(1, longest_first) for part in carried])
+        flat, *final = kernel(packed.data, packed.batch_sizes, begun, weights, *settings)
+        final = [part.index_select(1, back) for part in final]
         outputs, _ = pad_packed_sequence(packed._replace(data=flat), batch_first=True, total_length=inputs.shape[1])
+        outputs = outputs.index_select(0, back)
     return outputs, {name: part[0] for name, part in zip(cell.states, final, strict=True)}
 
 
