@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -19,7 +20,8 @@ def job(values: DictConfig) -> float:
     from throughtime.run import training
 
     chosen = HydraConfig.get()
-    start = training.sweep_job if chosen.mode == RunMode.MULTIRUN else training.run
+    in_sweep = partial(training.sweep_job, sweep=Path(chosen.sweep.dir).absolute())
+    start = in_sweep if chosen.mode == RunMode.MULTIRUN else training.run
     with compose.one_sentence():
         return start(compose.settings("train", values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))
 

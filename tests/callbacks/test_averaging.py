@@ -17,12 +17,13 @@ NAME = "model.output.weight"
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, Tensor]]:
-    """After each step: whether the average had begun, and the optimiser's weights."""
+    """After each step, of however many batches: whether the average had begun, and the optimiser's weights."""
     seen: list[tuple[bool, Tensor]] = []
     update = averaging.Averaging.on_train_batch_end
 
     def watched(self: averaging.Averaging, trainer: Any, task: Any, *rest: Any) -> None:
-        seen.append((self.begun, dict(task.named_parameters())[NAME].detach().clone()))
+        if trainer.global_step > len(seen):
+            seen.append((self.begun, dict(task.named_parameters())[NAME].detach().clone()))
         update(self, trainer, task, *rest)
 
     monkeypatch.setattr(averaging.Averaging, "on_train_batch_end", watched)
@@ -33,10 +34,12 @@ def saved(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.parametrize("batches", [1, 2])
 def test_the_mean_begins_when_the_loss_stops_falling(
-    train: Callable[..., Path], story: Path, steps: list[tuple[bool, Tensor]]
+    train: Callable[..., Path], story: Path, steps: list[tuple[bool, Tensor]], batches: int
 ) -> None:
-    folder = train("data=text", f"data.path={story}", *TEXT, "averaging=nonmonotone", "averaging.patience=1")
+    chosen = ["averaging=nonmonotone", "averaging.patience=1", f"trainer.accumulate={batches}", "schedule=constant"]
+    folder = train("data=text", f"data.path={story}", *TEXT, *chosen)
     averaged = [weight for begun, weight in steps if begun]
     assert 0 < len(averaged) < len(steps)
     checkpoint = saved(folder)

@@ -88,6 +88,8 @@ def test_only_training_leaves_out_long_pairs(pairs: Dataset) -> None:
         row for row in range(COUNT) if max(pairs[row]["source_length"], pairs[row]["target_length"]) <= 8
     ]
     assert 0 < len(kept) < COUNT
+    assert PairLoader(pairs, BUDGET, longest=8, seed=1).left_out == COUNT - len(kept)
+    assert PairLoader(pairs, BUDGET).left_out == 0
 
 
 def test_a_pair_beyond_the_budget_stands_alone(pairs: Dataset) -> None:

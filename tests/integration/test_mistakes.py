@@ -85,7 +85,7 @@ TRAIN = {
     "schedule=decay schedule.hold=0": "schedule.hold=0: allowed is a number of at least 1",
     "batch.restarts=1.5": "batch.restarts=1.5: allowed is a number of at least 0 and at most 1",
     "tbptt.chunk=null": "tbptt.chunk=null: allowed is a whole number",
-    "trainer.precision=16-mixed trainer.accelerator=cpu": "=16-mixed: allowed is auto, 32-true or 64-true here, as it needs",
+    "trainer.precision=16-mixed trainer.accelerator=cpu": "trainer.precision=16-mixed: allowed is auto, 32-true",
     "experiment=multi30k data=number_words dropout=none dropout.rate=0.3": "dropout.rate is a setting of dropout=recurr",
     "cell.name=[lstm]": "; did you mean lstm?",
     "trainer.precision=fp8": "trainer.precision=fp8: allowed is auto, 32-true, bf16-mixed, 16-mixed or 64-true",

@@ -179,6 +179,8 @@ class OfflineRun:
     history: list[dict[str, Any]]
     exit_code: int
     samples: dict[str, Any]
+    over: dict[str, str | None]
+    summary: dict[str, Any]
 
 
 def offline_run(file: Path) -> OfflineRun:
@@ -190,7 +192,9 @@ def offline_run(file: Path) -> OfflineRun:
     history = [row["item"] for row in records["history"]]
     table = next(row["samples.path"] for row in history if "samples.path" in row)
     samples = json.loads((file.parent / "files" / table).read_text())
-    return OfflineRun(records["run"][0], history, records["exit"][0]["exit_code"], samples)
+    over = {one.get("name") or one["glob_name"]: one.get("step_metric") for one in records["metric"]}
+    summary = {name: value for row in records["summary"] for name, value in row.get("update", {}).items()}
+    return OfflineRun(records["run"][0], history, records["exit"][0]["exit_code"], samples, over, summary)
 
 
 def check_offline_runs(sweep: Path) -> None:
@@ -207,7 +211,9 @@ def check_offline_runs(sweep: Path) -> None:
         told = {name: value for row in run.history for name, value in row.items()}
         assert {"gradients/total", "gradients/clipped", "gradients/output", "train/loss", "val/loss"} <= set(told)
         assert all("trainer/global_step" in row for row in run.history)
+        assert run.over["*"] == "trainer/global_step"
         if jobs[job]["state"] == "done":
+            assert run.summary["objective"] == pytest.approx(jobs[job]["objective"])
             assert told["val/loss"] == pytest.approx(jobs[job]["val/loss"])
         lines = (sweep / job / "samples" / "epoch=000.jsonl").read_text().splitlines()
         best = [json.loads(line)["hypotheses"][0]["text"] for line in lines]

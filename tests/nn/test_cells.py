@@ -183,6 +183,19 @@ def test_padding_changes_nothing(run: tuple[str, str], shape: tuple[int, bool]) 
         all_close(row(state, place), last)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_other_shapes_are_refused(name: str) -> None:
+    """Which torch's own kernels take for their own, and read on beyond a tensor's end."""
+    cell = KINDS[name](I, H)
+    state = cell.initial_state(B)
+    wide = {part: torch.cat([tensor, tensor], dim=1) for part, tensor in state.items()}
+    few = {part: tensor[1:] for part, tensor in state.items()}
+    for engine in ("loop", "native"):
+        for features, begun in ((I - 1, state), (I + 1, state), (I, wide), (I, few)):
+            with pytest.raises(ValueError, match=type(cell).__name__ if features != I else "state .* of shape"):
+                recurrence.run(cell, torch.randn(B, T, features), begun, engine=engine)
+
+
 @pytest.mark.parametrize(("name", "engine"), RUNS)
 def test_an_empty_row_keeps_its_state(name: str, engine: str) -> None:
     cell = KINDS[name](I, H)

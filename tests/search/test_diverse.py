@@ -1,10 +1,13 @@
 """Diverse beam search against the paper's algorithm written out hypothesis by hypothesis."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from tests.search.models import CODES, Table, beam, run, same
 
 from throughtime.data.tokenizer import EOS
+from throughtime.search.diverse import best_in_groups
 
 
 def written_out(
@@ -50,6 +53,16 @@ def test_what_several_groups_find_comes_once(stop: str) -> None:
     for row in run(Table(40, 1), list(range(20)), choice):
         assert len(row) > 1
         assert len({(*found.tokens, found.finished) for found in row}) == len(row)
+
+
+def test_a_place_that_nothing_fills_takes_no_token() -> None:
+    """The first group has one extension for its two places; the other is none, whatever token it seems to have."""
+    for only, best, second in permutations({0, 1, 3, 4}, 3):
+        steps = torch.full((1, 2, 5), -torch.inf)
+        steps[0, 0, only], steps[0, 1] = -1.0, -9.0
+        steps[0, 1, best], steps[0, 1, second] = -0.5, -0.6
+        _, found = best_in_groups(steps, torch.zeros(1, 2), 4, 2, diversity=5.0)
+        assert found.tokens[0, 2:].tolist() == [best, second]
 
 
 def test_one_group_is_beam_search_and_more_differ() -> None:

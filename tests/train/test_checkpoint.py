@@ -32,6 +32,12 @@ def test_the_mean_of_a_run(train: Callable[..., Path]) -> None:
     assert all(torch.equal(weight, found[0]["state_dict"][name]) for name, weight in alike["state_dict"].items())
 
 
+def test_a_pattern_of_folders_means_their_best(train: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [train(*FEW_NUMBERS, folder=f"run-{name}") for name in ("a", "b")]
+    found = checkpoint_files.find_all(f"{tmp_path}/run-*", "outputs", "checkpoint")
+    assert found == [folder / "checkpoints" / "best.ckpt" for folder in folders]
+
+
 def test_one_checkpoint_is_found_as_ever(train: Callable[..., Path]) -> None:
     folder = train(*KEEP)
     assert checkpoint_files.find_all(str(folder), "outputs", "checkpoint") == [folder / "checkpoints" / "best.ckpt"]

@@ -50,6 +50,15 @@ def test_cache_is_its_equations_in_any_chunks(chunk: int, size: int) -> None:
     assert total == pytest.approx(by_hand(logits, outputs, targets, choice), rel=1e-5)
 
 
+def test_the_improbable_costs_what_it_costs() -> None:
+    """Where a probability is too small for a number, as is that of the token that stands in for an ignored one."""
+    logits = torch.zeros(1, 2, V)
+    logits[0, 0, 1] = logits[0, 1, 0] = -200.0
+    choice, outputs = config.CacheEvaluation("cache", 5, 0.7, 0.3), torch.randn(1, 2, W)
+    loss, count, _ = cached_loss(logits, outputs, torch.tensor([[1, IGNORED]]), empty_cache(outputs), choice)
+    assert (float(loss), int(count)) == (pytest.approx(200 + math.log(V - 1)), 1)
+
+
 def test_dynamic_steps_are_the_papers_and_are_undone() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 2.0)

@@ -10,6 +10,7 @@ import torch
 from tests.conftest import FEW_NUMBERS, settings
 
 from throughtime.train.optim import cosine
+from throughtime.train.task import TokenMean
 
 EXACT = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "trainer.clip.norm=null"]
 
@@ -27,6 +28,14 @@ def test_many_batches_are_one_large_one(train: Callable[..., Path]) -> None:
     for name, weight in weights(one).items():
         if name.startswith("model."):
             torch.testing.assert_close(weights(many)[name], weight, rtol=1e-9, atol=1e-12)
+
+
+def test_the_mean_of_a_long_epoch_is_exact() -> None:
+    mean = TokenMean()
+    mean.update(torch.tensor(4.0 * 2**26), torch.tensor(2**26))
+    for _ in range(100):
+        mean.update(torch.tensor(5.0), torch.tensor(1))
+    assert float(mean.compute()) == pytest.approx((4 * 2**26 + 500) / (2**26 + 100), rel=1e-12)
 
 
 def test_the_state_goes_on_over_accumulated_chunks(train: Callable[..., Path], story: Path) -> None:

@@ -42,9 +42,16 @@ def precision(choice: config.Trainer) -> Literal["32-true", "bf16-mixed", "16-mi
         Mistake: the device has no products of the precision.
     """
     found = device(choice.accelerator)
-    reasons = {"bf16-mixed": why_not("bf16", found), "16-mixed": None if found.type != "cpu" else "it needs a GPU"}
+    reasons = {
+        "auto": None,
+        "32-true": None,
+        "bf16-mixed": why_not("bf16", found),
+        "16-mixed": "it needs a GPU" if found.type == "cpu" else None,
+        "64-true": "a Mac's GPU has no such numbers" if found.type == "mps" else None,
+    }
+    if reason := reasons[choice.precision]:
+        allowed = config.alternatives([name for name, against in reasons.items() if against is None])
+        raise config.wrong("trainer.precision", choice.precision, f"{allowed} here, as {reason}")
     if choice.precision == "auto":
         return "32-true" if reasons["bf16-mixed"] else "bf16-mixed"
-    if reason := reasons.get(choice.precision):
-        raise config.wrong("trainer.precision", choice.precision, f"auto, 32-true or 64-true here, as {reason}")
     return choice.precision

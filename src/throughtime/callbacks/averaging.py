@@ -23,6 +23,12 @@ class Averaging(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return self.begun and step_idx is not None
 
+    def on_train_batch_end(self, trainer: lightning.Trainer, *rest: Any) -> None:
+        """Not begun, it has missed no step: a batch that makes none, as it only adds to a gradient, has no weights to add."""
+        if not self.begun:
+            self._latest_update_step = trainer.global_step
+        super().on_train_batch_end(trainer, *rest)
+
     @property
     def _averages(self) -> bool:
         return self._average_model is not None and int(self._average_model.n_averaged) > 0

@@ -22,8 +22,8 @@ class Tracker:
     def picture(self, name: str, path: Path, step: int) -> None:
         """Shows an image file of the run folder."""
 
-    def finish(self, failed: bool) -> None:
-        """Ends the run, as failed or as done."""
+    def finish(self, facts: dict[str, Any] | None) -> None:
+        """Ends the run, as done with the facts of its best checkpoint, or as failed."""
 
 
 class CsvTracker(Tracker):
@@ -66,6 +66,8 @@ class WandbTracker(Tracker):
             )
         except wandb.errors.Error as error:
             raise config.wrong("tracking.mode", choice.mode, f"online only where W&B answers ({error})") from error
+        self._run.define_metric("trainer/global_step")
+        self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)  # what charts lie over
         self.loggers.append(WandbLogger(experiment=self._run))
 
     def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
@@ -84,8 +86,9 @@ class WandbTracker(Tracker):
         """Where Lightning's own metrics of that validation stand, which counts steps from 0."""
         self._run.log({**shown, "trainer/global_step": step - 1})
 
-    def finish(self, failed: bool) -> None:
-        self._run.finish(exit_code=int(failed))
+    def finish(self, facts: dict[str, Any] | None) -> None:
+        self._run.summary.update(facts or {})  # in the place of the last validation's
+        self._run.finish(exit_code=int(facts is None))
 
 
 def _mode(choice: config.WandbTracking) -> Any:

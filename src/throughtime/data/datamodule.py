@@ -1,5 +1,6 @@
 """The Lightning side of a prepared corpus: which loader serves which split on which rank."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ class PairModule(_Resumable):
         if loader.batches < world:
             allowed = f"at most {loader.batches}, one for each batch of training pairs"
             raise config.wrong("trainer.devices", world, allowed)
+        if loader.left_out and not rank:
+            share = f"{loader.left_out:,} of {len(pairs):,} training pairs"
+            print(
+                f"note: {share} have a side of more than batch.longest={self._batch.longest} tokens.", file=sys.stderr
+            )
         return self._resumed(loader)
 
     def val_dataloader(self) -> PairLoader:

@@ -80,11 +80,13 @@ class PairLoader(Position):
         rank: int = 0,
         world: int = 1,
     ):
-        self._pairs, self._seed, self._rank, self._world = pairs, seed, rank, world
+        self._ids = pairs.select_columns(["source_ids", "target_ids"])
+        self._seed, self._rank, self._world = seed, rank, world
         sides = pairs.with_format("numpy", columns=["source_length", "target_length"])[:]
         lengths = np.stack([sides["source_length"], sides["target_length"]], axis=1)
         kept = np.flatnonzero(lengths.max(axis=1) <= longest) if longest else np.arange(len(pairs))
         buckets = -(-(lengths[kept] + 1) // WIDTH) * WIDTH
+        self.left_out = len(pairs) - len(kept)
         self._rows, self._keys = kept, (lengths[kept, 0], *buckets.T)
         self._ordered = np.lexsort(self._keys)
         self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
@@ -116,7 +118,7 @@ class PairLoader(Position):
         return np.split(order, self._cuts) if len(order) else []
 
     def _collated(self, batch: np.ndarray[Any, Any]) -> PairBatch:
-        found = self._pairs[self._rows[batch].tolist()]
+        found = self._ids[self._rows[batch].tolist()]
         return collate(found["source_ids"], found["target_ids"])
 
 

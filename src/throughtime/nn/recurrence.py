@@ -47,8 +47,10 @@ def run(
 
     Raises:
         Mistake: `engine=fused`, and the cell's step can't be compiled.
+        ValueError: inputs or a state of another shape, which torch's kernels would read on beyond their ends.
     """
     cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
+    _refuse_other_shapes(cell, inputs, state)
     noise = noise or cell.draw(len(inputs))
     inputs = cell.with_noise(inputs, noise)
     if backward:
@@ -56,6 +58,14 @@ def run(
         outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, behind, noise.matrices)
         return reverse(outputs, lengths), state
     return _run(cell, inputs, state, lengths, engine, resets, noise.matrices)
+
+
+def _refuse_other_shapes(cell: Cell, inputs: Tensor, state: CellState) -> None:
+    if inputs.shape[2] != cell.features:
+        raise ValueError(f"inputs of {inputs.shape[2]} features: {type(cell).__name__} takes {cell.features}")
+    for name, size in cell.sizes.items():
+        if state[name].shape != (len(inputs), size):
+            raise ValueError(f"state {name} of shape {tuple(state[name].shape)}: allowed is {(len(inputs), size)}")
 
 
 def _run(

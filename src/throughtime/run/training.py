@@ -58,18 +58,18 @@ def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
     return memory.enough("model.hidden", settings.model.hidden, allowed)
 
 
-def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
+def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep: Path) -> float:
     """A run of a sweep: grouped under the sweep's name; a failure is told and recorded, and leaves the others running."""
-    run_settings = values["run"]
-    run_settings["group"] = run_settings["group"] or folder.parent.name
-    run_settings["name"] = f"{run_settings['name']}-{folder.name}"
-    print(f"job {folder.name}: {' '.join(overrides)}", flush=True)
+    run_settings, job = values["run"], folder.relative_to(sweep)
+    run_settings["group"] = run_settings["group"] or sweep.name
+    run_settings["name"] = f"{run_settings['name']}-{job}"
+    print(f"job {job}: {' '.join(overrides)}", flush=True)
     try:
         return run(values, folder, overrides)
     except (config.Mistake, OSError) as error:
-        print(f"job {folder.name} failed: {config.sentence(error)}", file=sys.stderr, flush=True)
+        print(f"job {job} failed: {config.sentence(error)}", file=sys.stderr, flush=True)
     except Exception:
-        print(f"job {folder.name} failed:", file=sys.stderr)
+        print(f"job {job} failed:", file=sys.stderr)
         traceback.print_exc()
     monitor = values["trainer"]["early_stopping"]["monitor"] or "loss"
     return float("-inf") if direction(monitor) == "max" else float("inf")
@@ -87,16 +87,15 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         if not launch.rank():  # there is something to go on from even where this run ends before it saves
             keeping.copied(start, record.folder / "checkpoints" / "last.ckpt")
     tracker = _tracker(settings, record.folder)
-    finished = False
+    facts: dict[str, Any] | None = None
     try:
         trainer = parts.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
         data = parts.datamodule(settings, prepared)
         report.opening(settings, prepared, task, trainer, start)
         trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
-        finished = True
     finally:
-        tracker.finish(failed=not finished)
+        tracker.finish(facts)
     if trainer.is_global_zero:
         record.write({"state": "done", "resumed_from": start and str(start), "data": prepared.facts, **facts})
         report.closing(settings, record, _callback(trainer, Decoding).samples, _callback(trainer, GradientFlow).flows)

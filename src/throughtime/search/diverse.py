@@ -22,7 +22,8 @@ def best_in_groups(
         mine = slice(0, 1) if width == 1 else slice(group * width // groups, (group + 1) * width // groups)
         found = best_extensions(steps[:, mine], totals[:, mine], 2 * each, -diversity * taken)
         found = found._replace(parents=found.parents + mine.start)
-        taken.scatter_add_(1, found.tokens[:, :each], torch.ones_like(found.log_probability[:, :each]))
+        real = found.log_probability[:, :each] > -torch.inf
+        taken.scatter_add_(1, found.tokens[:, :each], real.to(taken.dtype))
         parts.append(split(found, each, min(each, (mine.stop - mine.start) * (vocabulary - 1))))
     ended, open_ = zip(*parts, strict=True)
     return Extensions.side_by_side(ended), Extensions.side_by_side(open_)

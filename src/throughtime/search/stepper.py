@@ -11,7 +11,7 @@ from throughtime.data.batch import pad
 from throughtime.data.tokenizer import BOS, EOS, PAD
 from throughtime.nn.copies import evaluating
 from throughtime.nn.models import EncoderDecoder, LanguageModel, PrefixModel
-from throughtime.nn.precision import Precision, product
+from throughtime.nn.precision import Precision, product, why_not
 from throughtime.nn.ready import ready
 from throughtime.nn.state import State, map_state, select_rows
 
@@ -111,7 +111,7 @@ class EncoderDecoderStepper(_ModelStepper):
     def __init__(self, model: EncoderDecoder, precision: Precision = "float32"):
         self._model = ready(model, precision)
         super().__init__(model.output, self._model.output, precision)
-        self._low = precision != "float32"
+        self._low = precision != "float32" and why_not("bf16", self._device) is None
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
         sources = [[*source, EOS] for source in batch]

@@ -45,5 +45,5 @@ def find_all(name: str, outputs: str, setting: str) -> list[Path]:
     name = os.path.expanduser(name)
     if inside := sorted(Path(found) for found in glob.glob(f"{name}/*.ckpt")):
         return inside
-    matching = sorted(Path(found) for found in glob.glob(name))
-    return matching if len(matching) > 1 else [find(name, outputs, setting)]
+    matching = sorted(glob.glob(name))
+    return [find(one, outputs, setting) for one in (matching if len(matching) > 1 else [name])]

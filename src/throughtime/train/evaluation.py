@@ -50,9 +50,9 @@ def cached_loss(
     weights = torch.softmax(scores, dim=-1).nan_to_num()  # a row that has seen nothing has no weights
     found = (weights * (whole.followed[:, None] == targets[..., None])).sum(-1)
     share = choice.share * seen.any(-1)
-    log_mixed = torch.log((1 - share) * log_model.exp() + share * found)
+    log_mixed = torch.logaddexp(torch.log1p(-share) + log_model, (share * found).log())
     counted = targets != IGNORED
-    return -(log_mixed * counted).sum(), counted.sum(), whole.last(choice.size)
+    return -log_mixed.masked_fill(~counted, 0.0).sum(), counted.sum(), whole.last(choice.size)
 
 
 class Dynamic:

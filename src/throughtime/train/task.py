@@ -21,7 +21,15 @@ from throughtime.train.ranks import from_all_ranks, of_all_ranks
 
 
 class TokenMean(MeanMetric):
-    """Summed losses over the targets they are of; torchmetrics' own update takes means, and their weights."""
+    """Summed losses over the targets they are of; torchmetrics' own update takes means, and their weights.
+
+    In float64, where there is no Mac's GPU, which has none: float32 would round what is added late in a long epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not torch.backends.mps.is_available():
+            self.set_dtype(torch.float64)
 
     def update(self, total: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         self.mean_value += total
