@@ -67,6 +67,18 @@ def test_every_split_has_its_share_of_long_lines(tmp_path: Path, text: str) -> N
     assert all(0.02 * len(text) < len(parts[split]) < 0.1 * len(text) for split in ("validation", "test"))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_each_line_may_be_a_document(tmp_path: Path, end: str) -> None:
+    lines = [f"line {place} " + "long " * (place % 7 * 5_000 * (place < 25)) for place in range(60)]
+    lines[30] = ""
+    (tmp_path / "a.txt").write_bytes(end.join(lines).encode())
+    splits = corpus.read(settings("data=text", f"data.path={tmp_path}/a.txt", "data.documents=lines").data)
+    found: list[str] = []
+    for row in (row for split in ("train", "validation", "test") for row in splits[split]):
+        found = [*found, row["text"]] if row["begins"] else [*found[:-1], found[-1] + row["text"]]
+    assert found == lines
+
+
 def table(folder: Path, kind: str) -> list[str]:
     """Writes ROWS in a format and gives the overrides that read them."""
     if kind == "aligned":

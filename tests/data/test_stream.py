@@ -12,7 +12,7 @@ from throughtime.data import tokenizer
 from throughtime.data.batch import IGNORED
 from throughtime.data.cuts import cuts
 from throughtime.data.stream import ChunkLoader, open_documents, open_stream, write_stream
-from throughtime.data.tokenizer import BOS
+from throughtime.data.tokenizer import BOS, EOS
 
 OFF = config.FullBptt("off")
 CHOICES = {
@@ -86,16 +86,16 @@ def test_jittered_chunks_cover_the_columns_in_the_papers_lengths(base: int, heig
         assert 3.5 < found[found > 50].std() < 6.5
 
 
-def test_documents_begin_with_bos_and_a_fresh_state() -> None:
+def test_documents_begin_with_bos_and_if_asked_a_fresh_state() -> None:
     text, documents = np.arange(10, 40, dtype=np.uint16), np.array([0, 3, 4, 20])
-    for choice, offset in product(CHOICES, (False, True)):
+    for choice, offset, reset in product(CHOICES, (False, True), (False, True)):
         anew = []
-        for chunk in ChunkLoader(text, 2, CHOICES[choice], documents=documents, offset=offset):
+        for chunk in ChunkLoader(text, 2, CHOICES[choice], documents=documents, offset=offset, reset=reset):
             new = chunk.targets.shape[1]
             resets = torch.zeros_like(chunk.tokens, dtype=torch.bool) if chunk.resets is None else chunk.resets
             here = torch.isin(chunk.targets - 10, torch.from_numpy(documents))
             assert torch.equal(chunk.tokens[:, -new:] == BOS, here)
-            assert torch.equal(chunk.tokens[:, chunk.first :] == BOS, resets[:, chunk.first :])
+            assert torch.equal((chunk.tokens[:, chunk.first :] == BOS) & reset, resets[:, chunk.first :])
             anew += chunk.targets[here].tolist()
         assert sorted(anew) == [10, 13, 14, 30]
 
@@ -135,16 +135,19 @@ def test_the_array_on_disk_is_the_text(tmp_path: Path) -> None:
     array = open_stream(tmp_path / "text.bin", found.size)
     assert array.dtype == np.uint16
     assert found.decode(array.tolist()) == text
-    assert (facts["tokens"], facts["characters"], facts["documents"]) == (len(text), len(text), 200)
+    assert (facts["tokens"], facts["characters"], facts["documents"]) == (len(text) + 200, len(text), 200)
     places = open_documents(tmp_path / "text.bin")
-    assert all(text[place:].startswith("piece") for place in places)
+    for row, begin, end in zip(rows, places, [*places[1:], len(array)], strict=True):
+        assert array[begin:end].tolist() == [*found.encode(row["text"]), EOS]
 
 
 def test_empty_documents_begin_nowhere(tmp_path: Path) -> None:
     rows = [{"text": text} for text in ("", "ab", "", "c", "", "")] + [{"text": "d", "begins": False}]
     found = tokenizer.fit(config.PlainTokenizer("byte", False, False), ["abcd"])
     write_stream(rows, found, tmp_path / "text.bin")
-    assert open_documents(tmp_path / "text.bin").tolist() == [0, 2, 3]
+    assert open_documents(tmp_path / "text.bin").tolist() == [0, 3, 5]
+    array = open_stream(tmp_path / "text.bin", found.size)
+    assert np.flatnonzero(array == EOS).tolist() == [2, 4, 6]
 
 
 def test_more_columns_than_tokens_are_refused() -> None:

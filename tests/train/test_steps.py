@@ -5,12 +5,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.conftest import FEW_NUMBERS, settings
 
+from throughtime import build, config
+from throughtime.data.stream import ChunkLoader
+from throughtime.data.tokenizer import BOS
 from throughtime.train.optim import cosine
 from throughtime.train.task import TokenMean
+from throughtime.train.text_task import LanguageModelTask
 
 EXACT = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "trainer.clip.norm=null"]
 
@@ -36,6 +41,17 @@ def test_the_mean_of_a_long_epoch_is_exact() -> None:
     for _ in range(100):
         mean.update(torch.tensor(5.0), torch.tensor(1))
     assert float(mean.compute()) == pytest.approx((4 * 2**26 + 500) / (2**26 + 100), rel=1e-12)
+
+
+def test_a_column_that_starts_afresh_reads_bos_from_the_initial_state() -> None:
+    chosen = settings("data=text", "data.path=x", "model.hidden=6", "model.embedding=5", "batch.restarts=1")
+    model = build.model(chosen, {"text": 13})
+    task = LanguageModelTask(model, chosen, {}, {})
+    first, second = ChunkLoader(np.arange(40) % 9 + 4, 2, config.FixedChunks("fixed", 10))
+    task.losses(first, "train")
+    alone = second._replace(tokens=second.tokens.clone(), first=True)
+    alone.tokens[:, 0] = BOS
+    torch.testing.assert_close(task.losses(second, "train").total, task.losses(alone, "train").total)
 
 
 def test_the_state_goes_on_over_accumulated_chunks(train: Callable[..., Path], story: Path) -> None:

@@ -99,7 +99,7 @@ def test_checkpointed_draws_its_dropout_once(choice: str, documents: list[int] |
     """The loop over parts without checkpoints, from the same random state, has the same losses and gradients."""
     shape = settings("data=stdlib_docs", choice).dropout
     model = language_model(choice).train()
-    (chunk,) = chunks_of(config.FullBptt("off"), documents=documents)
+    (chunk,) = chunks_of(config.FullBptt("off"), documents=documents, reset=True)
     random = torch.get_rng_state()
     state, total, dropped, outputs = model.stack.initial_state(COLUMNS), torch.zeros(()), [], []
     for begin in range(0, 25, 6):
@@ -173,7 +173,7 @@ def test_documents_are_read_as_if_alone(tbptt: config.Tbptt) -> None:
     """With resets the losses of a text are those of its documents, each behind bos and from a fresh state."""
     model, documents = language_model("model.learned_state=true"), [0, 9, 10, 33]
     total, last = torch.zeros(()), None
-    for chunk in list(ChunkLoader(TEXT, 1, tbptt, documents=np.array(documents))):
+    for chunk in list(ChunkLoader(TEXT, 1, tbptt, documents=np.array(documents), reset=True)):
         state = model.stack.initial_state(1) if chunk.first or last is None else last.onward
         last = read(model, chunk, state, NONE)
         total = total + last.total.detach()

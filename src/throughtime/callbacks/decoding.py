@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from throughtime.data.pairs import open_pairs
 from throughtime.data.prepare import Prepared
 from throughtime.data.splits import EVALUATED
 from throughtime.data.stream import open_stream
-from throughtime.data.tokenizer import Tokenizer, encode_known
+from throughtime.data.tokenizer import EOS, Tokenizer, encode_known
 from throughtime.search import Demands, Stepper, banned, contained, search, search_all, stepper_of
 from throughtime.train.quality import matches_by_kind, text_scores
 from throughtime.train.ranks import from_all_ranks
@@ -123,7 +124,8 @@ class Prompts:
         text = open_stream(prepared.folder / "validation.bin", self._tokenizer.size)
         count, length = self._settings.decoding.examples, self._settings.decoding.prompt_length
         starts = [place * len(text) // max(1, count) for place in range(count)]
-        return [text[start : start + length].astype(int).tolist() for start in starts]
+        places = [text[start : start + length].astype(int).tolist() for start in starts]
+        return [list(takewhile(lambda token: token != EOS, tokens)) for tokens in places]
 
     def decoded(
         self, stepper: Stepper, split: str, trainer: lightning.Trainer

@@ -56,7 +56,7 @@ class StdlibDocs:
 
 @dataclass(frozen=True)
 class TextFiles:
-    """Text files of the user."""
+    """Text files of the user; each of them is a document, or each of their lines."""
 
     name: Literal["text"]
     path: str | None
@@ -64,6 +64,7 @@ class TextFiles:
     test_path: str | None
     validation_share: Share
     test_share: Share
+    documents: Literal["files", "lines"] = "files"
 
 
 @dataclass(frozen=True)

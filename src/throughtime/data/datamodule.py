@@ -58,8 +58,8 @@ class StreamModule(_Resumable):
         return self._loader(split, min(self._batch.columns, max(1, len(text) // world)), self.EVALUATION)
 
     def _loader(self, split: str, columns: int, tbptt: config.Tbptt, **turned: Any) -> ChunkLoader:
-        documents = open_documents(self._path(split)) if self._batch.documents == "reset" else None
-        return ChunkLoader(self._text(split), columns, tbptt, *_place(self.trainer), documents=documents, **turned)
+        turned |= {"documents": open_documents(self._path(split)), "reset": self._batch.documents == "reset"}
+        return ChunkLoader(self._text(split), columns, tbptt, *_place(self.trainer), **turned)
 
     def _text(self, split: str) -> np.ndarray[Any, Any]:
         return open_stream(self._path(split), self.prepared.tokenizers["text"].size)

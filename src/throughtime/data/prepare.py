@@ -21,7 +21,7 @@ from throughtime.data.splits import SPLITS
 from throughtime.data.stream import write_stream
 from throughtime.data.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

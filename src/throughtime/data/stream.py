@@ -21,30 +21,40 @@ from throughtime import config
 from throughtime.data.batch import IGNORED, TextChunk
 from throughtime.data.cuts import Cuts, cuts
 from throughtime.data.position import Position
-from throughtime.data.tokenizer import BOS, PAD, Tokenizer
+from throughtime.data.tokenizer import BOS, EOS, PAD, Tokenizer
 
 PIECES = 64  # texts tokenized together
 
 
 def write_stream(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
-    """Writes the tokens of all rows behind one another, beside them where documents begin, and tells how many there are.
+    """Writes the tokens of all rows one after another, eos after each document, and beside them where documents begin;
+    reports how many there are.
 
-    A row is a document of its own unless its `begins` says that it goes on with the last one. The array is uint16 where
+    A row is a document of its own unless its `begins` says that it continues the one before. The array is uint16 where
     the vocabulary allows, else uint32; memory stays at a few pieces whatever the text's size.
     """
-    digest, tokens, characters, begins = hashlib.sha256(), 0, 0, []
+    digest, tokens, characters, begins = hashlib.sha256(), 0, 0, [0]
     with path.open("wb") as file:
-        pieces = iter(rows)
-        while some := list(islice(pieces, PIECES)):
-            for row, ids in zip(some, tokenizer.encode_batch([row["text"] for row in some]), strict=True):
-                begins += [tokens] if row.get("begins", True) else []
-                file.write(np.asarray(ids, dtype=token_type(tokenizer.size)).tobytes())
-                digest.update(row["text"].encode())
-                tokens, characters = tokens + len(ids), characters + len(row["text"])
-    documents = np.unique(np.array([place for place in begins if place < tokens], dtype=np.int64))
+        for text, ids, closes in _closed(rows, tokenizer):
+            if closes and tokens > begins[-1]:
+                ids = [EOS, *ids]
+                begins.append(tokens + 1)
+            file.write(np.asarray(ids, dtype=token_type(tokenizer.size)).tobytes())
+            digest.update(text.encode())
+            tokens, characters = tokens + len(ids), characters + len(text)
+    documents = np.array(begins[:-1], dtype=np.int64)  # the last one is what would come next
     np.save(_documents_path(path), documents)
     facts = {"tokens": tokens, "characters": characters, "documents": len(documents)}
     return {**facts, "sha256": digest.hexdigest()}
+
+
+def _closed(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer) -> Iterator[tuple[str, list[int], bool]]:
+    """The text and ids of each row, and whether the document before it ends; at the end the last one does."""
+    pieces = iter(rows)
+    while some := list(islice(pieces, PIECES)):
+        for row, ids in zip(some, tokenizer.encode_batch([row["text"] for row in some]), strict=True):
+            yield row["text"], ids, row.get("begins", True)
+    yield "", [], True
 
 
 def token_type(vocabulary: int) -> type[np.unsignedinteger[Any]]:
@@ -70,9 +80,9 @@ def _documents_path(path: Path) -> Path:
 class ChunkLoader(Position):
     """The chunks of one pass over a text, in order; a rank holds its own columns.
 
-    Every token is a target exactly once. The state begins anew, and the input is bos, before the text's first token and
-    before that of each of the `documents`, if these are given. Where the columns do not come out even, the last ones end in
-    ignored targets. Epoch and position are saved with a checkpoint and restored from it.
+    Every token is a target exactly once. The input is bos before the first token of the text and of each of the
+    `documents`; with `reset` the state begins there afresh, too. Where the columns do not come out even, the last ones end
+    in ignored targets. Epoch and position are saved with a checkpoint and restored from it.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class ChunkLoader(Position):
         world: int = 1,
         *,
         documents: np.ndarray[Any, Any] | None = None,
+        reset: bool = False,
         offset: bool = False,
         seed: int = 0,
     ):
@@ -91,13 +102,13 @@ class ChunkLoader(Position):
             raise config.wrong(
                 "batch.columns", columns, f"at most the {len(text)} tokens of the text (x {world} processes)"
             )
-        self._text, self._tbptt, self._offset, self._seed = text, tbptt, offset, seed
+        self._text, self._tbptt, self._reset, self._offset, self._seed = text, tbptt, reset, offset, seed
         self._documents = np.union1d([0], [] if documents is None else documents)
         self._height = -(-len(text) // (columns * world))
         self._starts = np.arange(rank * columns, (rank + 1) * columns) * self._height
         settings = {f"tbptt.{name}": value for name, value in config.plain(tbptt).items()}
         settings |= {"batch.columns": columns, "batch.offset": offset, "trainer.devices": world, "seed": seed}
-        settings["batch.documents"] = "carry" if documents is None else "reset"
+        settings["batch.documents"] = "reset" if reset else "carry"
         super().__init__(len(cuts(tbptt, self._height, seed, 0).ends), settings)
 
     def __iter__(self) -> Iterator[TextChunk]:
@@ -120,7 +131,7 @@ class ChunkLoader(Position):
         tokens[anew] = BOS
         targets = np.where(inside, self._text[places].astype(np.int64), IGNORED)[:, scored - begin :]
         anew[:, 0] &= begin > 0  # columns begin with a fresh state as it is
-        resets = torch.from_numpy(anew) if anew.any() else None
+        resets = torch.from_numpy(anew) if self._reset and anew.any() else None
         return TextChunk(torch.from_numpy(tokens), torch.from_numpy(targets), begin == 0, onward - begin, resets)
 
     def _begin(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

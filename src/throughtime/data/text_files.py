@@ -27,7 +27,8 @@ def text(data: config.TextFiles) -> dict[str, IterableDataset]:
             rest, spans[split] = _cut(rest, 1 - shares[split] / left)
             left -= shares[split]
     spans["train"] = rest
-    return {split: IterableDataset.from_generator(read_spans, gen_kwargs={"spans": spans[split]}) for split in SPLITS}
+    read = read_lines if data.documents == "lines" else read_spans
+    return {split: IterableDataset.from_generator(read, gen_kwargs={"spans": spans[split]}) for split in SPLITS}
 
 
 def _whole(setting: str, name: str) -> list[Span]:
@@ -69,6 +70,20 @@ def read_spans(spans: list[Span]) -> Iterator[dict[str, Any]]:
                     held, begins = held[end:], False
         if held:
             yield {"text": _utf8(setting, path, held), "begins": begins}
+
+
+def read_lines(spans: list[Span]) -> Iterator[dict[str, Any]]:
+    """The same text, each line a document, without its end."""
+    begins = True
+    for piece in read_spans(spans):
+        *lines, rest = piece["text"].split("\n")
+        begins |= piece["begins"]
+        for line in lines:
+            yield {"text": line.removesuffix("\r"), "begins": begins}
+            begins = True
+        if rest:
+            yield {"text": rest, "begins": begins}
+            begins = False
 
 
 def _end_of_words(held: bytes) -> int:

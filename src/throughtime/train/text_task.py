@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from throughtime import config
 from throughtime.data.batch import TextChunk
+from throughtime.data.tokenizer import BOS
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.state import State, replace_rows
 from throughtime.train import evaluation
@@ -59,7 +60,8 @@ class LanguageModelTask(Task):
 
     def _cached_loss(self, batch: TextChunk, choice: config.CacheEvaluation) -> tuple[Tensor, Tensor]:
         """The summed loss of a chunk and the number of its targets."""
-        outputs, state = self.model.outputs(batch.tokens, self._carried_in(batch, "test"), batch.resets)
+        batch, state = self._begun(batch, "test")
+        outputs, state = self.model.outputs(batch.tokens, state, batch.resets)
         self.carried["test"] = state
         cache = evaluation.empty_cache(outputs) if batch.first or self._cache is None else self._cache
         total, count, self._cache = evaluation.cached_loss(
@@ -68,7 +70,8 @@ class LanguageModelTask(Task):
         return total, count
 
     def losses(self, batch: TextChunk, split: str) -> Losses:
-        state, tbptt, dropout = self._carried_in(batch, split), self._settings.tbptt, self._settings.dropout
+        batch, state = self._begun(batch, split)
+        tbptt, dropout = self._settings.tbptt, self._settings.dropout
         if split == "train" and isinstance(tbptt, config.CheckpointedBptt):
             reading = read_checkpointed(self.model, batch, state, dropout, tbptt.chunk)
         else:
@@ -76,16 +79,19 @@ class LanguageModelTask(Task):
         self.carried[split] = reading.onward
         return Losses(reading.total, reading.targets, reading.total, reading.penalty)
 
-    def _carried_in(self, batch: TextChunk, split: str) -> State:
-        """What the last chunk left. In training some columns begin anew: a state that is carried on for ever drifts away
-        from where a text begins, and a model that has not met the beginning for long cannot read from there."""
+    def _begun(self, batch: TextChunk, split: str) -> tuple[TextChunk, State]:
+        """The chunk, and the state that the last one left. In training some columns start afresh, behind bos: a state that
+        is carried on for ever drifts away from where a text begins, and a model that has not met the beginning for long
+        cannot read from there."""
         count, share = len(batch.tokens), self._settings.batch.restarts
         if batch.first:
-            return self.model.stack.initial_state(count)
+            return batch, self.model.stack.initial_state(count)
         if split != "train" or not (share or self._settings.model.learned_state):  # DDP wants a gradient of each weight
-            return self.carried[split]
-        restarted = (torch.rand(count) < share).to(batch.tokens.device)
-        return replace_rows(self.carried[split], restarted, self.model.stack.initial_state(count))
+            return batch, self.carried[split]
+        fresh = (torch.rand(count) < share).to(batch.tokens.device, non_blocking=True)
+        tokens = torch.cat([batch.tokens[:, :1].masked_fill(fresh[:, None], BOS), batch.tokens[:, 1:]], dim=1)
+        state = replace_rows(self.carried[split], fresh, self.model.stack.initial_state(count))
+        return batch._replace(tokens=tokens), state
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The learning rate of jittered chunks goes with their length, so that a token weighs the same in each (Merity et
