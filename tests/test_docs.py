@@ -1,5 +1,6 @@
 """Every command line in the README and the docs passes the schema and runs, in a small way; every link leads somewhere."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -61,6 +62,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = [*TINY, *FEW_NUMBERS, "trainer.validate_every=2", "trainer.keep.last=2"]
     values = compose.composed("train", [*few, f"outputs={folder}/outputs"])
     training.run(values, folder / "outputs" / "first", few)
+    beside = ["data=text", f"data.path={folder}/target.txt", "data.documents=lines", "tokenizer=taken"]
+    few = [*TINY, *OF_TEXT, *beside, f"tokenizer.path={folder}/outputs/first"]
+    training.run(compose.composed("train", [*few, f"outputs={folder}/outputs"]), folder / "outputs" / "writer", few)
+    for older in (folder / "outputs" / "writer" / "checkpoints").iterdir():
+        os.utime(older, (0, 0))  # the last run is the other one
     return folder
 
 

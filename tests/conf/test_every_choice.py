@@ -24,8 +24,8 @@ CHOICES = [
 ]
 # refused with pairs; tests/train/test_evaluation.py, and below
 OF_TEXT = {"evaluation=cache", "evaluation=dynamic", "tbptt=jittered", "tbptt=windows", "tbptt=checkpointed"}
-# a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py
-ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own"}
+# a machine with a GPU; tests/integration/test_processes.py, test_own_cell.py, tests/run/test_ensemble.py
+ELSEWHERE = {"trainer=gpu", "trainer=ddp", "cell=own", "tokenizer=taken"}
 
 NEEDS = {  # by pairs
     "tokenizer=bpe": ["tokenizer.vocabulary=280"],

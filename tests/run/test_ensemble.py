@@ -24,21 +24,18 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def language_model_of(folder: Path, *overrides: str) -> Path:
+    """One of lines that all look alike."""
+    (folder / "text.txt").write_text("un deux trois quatre\n" * 60)
+    chosen = [*TINY, *OF_TEXT, "data=text", f"data.path={folder}/text.txt", f"outputs={folder}/outputs", *overrides]
+    training.run(compose.composed("train", chosen), folder / "run", chosen)
+    return folder / "run"
+
+
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model of bytes."""
-    folder = tmp_path_factory.mktemp("writer")
-    (folder / "text.txt").write_text("un deux trois quatre\n" * 60)
-    overrides = [
-        *TINY,
-        *OF_TEXT,
-        "data=text",
-        f"data.path={folder}/text.txt",
-        "tokenizer=byte",
-        f"outputs={folder}/outputs",
-    ]
-    training.run(compose.composed("train", overrides), folder / "run", overrides)
-    return folder / "run"
+    return language_model_of(tmp_path_factory.mktemp("writer"), "tokenizer=byte", "data.documents=lines")
 
 
 @pytest.fixture
@@ -92,6 +89,23 @@ def test_a_language_model_adds_its_own(scores: Callable[..., list[float]], trans
     assert silent == pytest.approx(alone, abs=1e-6)
 
 
+def test_a_language_model_may_take_the_vocabulary_of_a_translator(tmp_path: Path) -> None:
+    """Though it is learned from other texts; and what it has learned to end it ends."""
+    chosen = [*TINY, *FEW_NUMBERS, "tokenizer=word", f"outputs={tmp_path}/outputs"]
+    training.run(compose.composed("train", chosen), tmp_path / "translator", chosen)
+    taken = ["tokenizer=taken", f"tokenizer.path={tmp_path}/translator", "data.documents=lines", "optim.lr=0.05"]
+    (tmp_path / "beside").mkdir()
+    writer = language_model_of(tmp_path / "beside", *taken, "trainer.epochs=8")
+    (tmp_path / "in.txt").write_text("one\ntwo\n")
+    (tmp_path / "prompt.txt").write_text("un deux trois\n")
+    fused = [f"checkpoint={tmp_path}/translator", f"language_model={writer}"]
+    job(*fused, f"input={tmp_path}/in.txt", f"output={tmp_path}/out.txt")
+    assert (tmp_path / "out.txt").read_bytes().count(b"\n") == 2
+    job(f"checkpoint={writer}", f"input={tmp_path}/prompt.txt", f"output={tmp_path}/out.jsonl")
+    (best, *_) = json.loads((tmp_path / "out.jsonl").read_text())["hypotheses"]
+    assert (best["text"].strip(), best["finished"]) == ("quatre", True)
+
+
 def test_an_ensemble_searches_too(translator: Path, other: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\ntwo\n")
     files = [f"input={tmp_path}/in.txt", f"output={tmp_path}/out.txt"]
@@ -102,11 +116,13 @@ def test_an_ensemble_searches_too(translator: Path, other: Path, tmp_path: Path)
 def test_what_does_not_go_together(translator: Path, language_model: Path, writer: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\n")
     files = [f"input={tmp_path}/in.txt"]
+    endless = language_model_of(tmp_path, "tokenizer=byte")
     cases = {
         (f"checkpoint=[{translator},{translator}]",): "combine=null: allowed is average, ensemble or loglinear",
         (f"checkpoint=[{translator},{writer}]", "combine=ensemble"): "allowed is one with the vocabulary of",
         (f"checkpoint={translator}", f"language_model={language_model}"): "a language model with the vocabulary of",
         (f"checkpoint={translator}", f"language_model={translator}"): "a language model with the vocabulary of",
+        (f"checkpoint={translator}", f"language_model={endless}"): "allowed is one that has learned where a line ends",
         (f"checkpoint={writer}", f"language_model={writer}"): "allowed is null with the checkpoint of a language model",
     }
     for overrides, sentence in cases.items():

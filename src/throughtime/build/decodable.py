@@ -16,11 +16,13 @@ from throughtime.train import checkpoint, checkpoint_mean
 
 @dataclass(frozen=True)
 class Decodable:
-    """What a checkpoint holds for decoding."""
+    """What a checkpoint holds for decoding. `ends`: whether the model has learned where a line ends, as one of a running text
+    has not."""
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
     metrics: config.Metrics
+    ends: bool
 
 
 def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodable:
@@ -42,7 +44,8 @@ def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodabl
             if name.startswith("model.")
         }
     )
-    return Decodable(built.eval(), tokenizers, settings.metrics)
+    ends = not (isinstance(settings.data, config.TextFiles) and settings.data.documents == "files")
+    return Decodable(built.eval(), tokenizers, settings.metrics, ends)
 
 
 def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:

@@ -129,7 +129,16 @@ class LearnedTokenizer:
     joint: bool
 
 
-Tokenizer = PlainTokenizer | LearnedTokenizer
+@dataclass(frozen=True)
+class TakenTokenizer:
+    """The tokenizer of another run, by its folder or its `tokenizers.json`, for running text."""
+
+    name: Literal["taken"]
+    path: str | None
+    side: Literal["source", "target", "text"]
+
+
+Tokenizer = PlainTokenizer | LearnedTokenizer | TakenTokenizer
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ def reads_text(data: Data) -> bool:
 
 def one_vocabulary(tokenizer: Tokenizer) -> bool:
     """Whether both sides of a pair share it."""
-    return tokenizer.joint or tokenizer.name == "byte"
+    return not isinstance(tokenizer, TakenTokenizer) and (tokenizer.joint or tokenizer.name == "byte")
 
 
 def refuse_contradictory_data(data: Data) -> None:

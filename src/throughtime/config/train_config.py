@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from throughtime.config.data import Batch, Data, Tokenizer, one_vocabulary, reads_text, refuse_contradictory_data
+from throughtime.config.data import (
+    Batch,
+    Data,
+    TakenTokenizer,
+    Tokenizer,
+    one_vocabulary,
+    reads_text,
+    refuse_contradictory_data,
+)
 from throughtime.config.measuring import Decoding, Evaluation, Metrics, StaticEvaluation
 from throughtime.config.mistakes import Mistake, alternatives, nearest, wrong
 from throughtime.config.model import (
@@ -133,6 +141,8 @@ def memory_width(config: "TrainConfig") -> int:
 
 def _refuse_contradictions(config: TrainConfig) -> None:
     refuse_contradictory_data(config.data)
+    if isinstance(config.tokenizer, TakenTokenizer) and config.tokenizer.path is None:
+        raise wrong("tokenizer.path", None, "the folder of the run whose vocabulary is taken")
     _refuse_contradictory_model(config)
     if isinstance(config.model, EncoderDecoderShape):
         _refuse_contradictory_translation(config, config.model)
@@ -213,6 +223,8 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         raise wrong(f"dropout.{setting}", value, f"0 with model={name}, as that penalty is a language model's")
     if config.batch.documents == "reset":
         raise wrong("batch.documents", "reset", f"carry with model={name}, whose pairs begin anew anyway")
+    if isinstance(config.tokenizer, TakenTokenizer):
+        raise wrong("tokenizer", "taken", f"byte, char, word or bpe with model={name}, whose two sides are encoded")
     if name == "prefix_lm" and not one_vocabulary(config.tokenizer):
         raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
 

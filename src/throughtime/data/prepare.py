@@ -39,7 +39,7 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
     The folder appears under its final name only when it is whole, so jobs of a sweep may prepare side by side.
     """
     datasets.disable_progress_bars()
-    identity = {"data": corpus.identity(data), "tokenizer": config.plain(choice), "format": FORMAT}
+    identity = {"data": corpus.identity(data), "tokenizer": tokenizer.identity(choice), "format": FORMAT}
     folder = cache / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "facts.json").exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,8 @@ def _write(data: config.Data, choice: config.Tokenizer, folder: Path, identity: 
 
 def _learned(choice: config.Tokenizer, rows: Any, sides: tuple[str, ...]) -> dict[str, Tokenizer]:
     """A tokenizer for each side, or one for all."""
+    if isinstance(choice, config.TakenTokenizer):
+        return {side: tokenizer.taken(choice) for side in sides}
     if choice.joint:
         return dict.fromkeys(sides, tokenizer.fit(choice, chain.from_iterable(_column(rows, side) for side in sides)))
     return {side: tokenizer.fit(choice, _column(rows, side)) for side in sides}

@@ -4,11 +4,13 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import tokenizers
 
 from throughtime import config
+from throughtime.data.paths import fingerprint, one_file
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = 4
@@ -167,14 +169,40 @@ class BpeTokenizer(Tokenizer):
         return {"name": self.name, "lowercase": self.lowercase, "encoding": json.loads(self._encoding.to_str())}
 
 
-def fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
+def identity(choice: config.Tokenizer) -> dict[str, Any]:
+    """What determines the tokenizer beside the texts that it is learned from."""
+    content = {"sha256": fingerprint(_taken_from(choice))} if isinstance(choice, config.TakenTokenizer) else {}
+    return {**config.plain(choice), **content}
+
+
+def taken(choice: config.TakenTokenizer) -> Tokenizer:
+    """The tokenizer that another run has left in its folder.
+
+    Raises:
+        Mistake: it has left none, or none of that side.
+    """
+    file = _taken_from(choice)
+    try:
+        return from_state(json.loads(file.read_text(encoding="utf-8"))[choice.side])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        allowed = f"a run's folder, or its tokenizers.json, with a vocabulary of the {choice.side} side"
+        raise config.wrong("tokenizer.path", choice.path, allowed) from error
+
+
+def _taken_from(choice: config.TakenTokenizer) -> Path:
+    """The file that holds it."""
+    path = Path(choice.path or "")
+    return one_file("tokenizer.path", str(path / "tokenizers.json" if path.is_dir() else path))
+
+
+def fit(choice: config.PlainTokenizer | config.LearnedTokenizer, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer of `tokenizer=`, learned from the training texts where there is something to learn."""
     fitted = _fit(choice, (text.lower() for text in texts) if choice.lowercase else texts)
     fitted.lowercase = choice.lowercase
     return fitted
 
 
-def _fit(choice: config.Tokenizer, texts: Iterable[str]) -> Tokenizer:
+def _fit(choice: config.PlainTokenizer | config.LearnedTokenizer, texts: Iterable[str]) -> Tokenizer:
     if choice.name == "byte":
         return ByteTokenizer()
     if isinstance(choice, config.LearnedTokenizer):

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 import sys
 import traceback
 import warnings
@@ -26,6 +27,7 @@ from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files
 from throughtime.train.quality import direction
 from throughtime.train.task import Task
+from throughtime.whole import whole_file
 
 Callback = TypeVar("Callback")
 
@@ -81,6 +83,9 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
     start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
+    if not launch.rank():
+        with whole_file(record.folder / "tokenizers.json") as fresh:
+            shutil.copyfile(prepared.folder / "tokenizers.json", fresh)
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
         _refuse_other_course(settings, task, start)

@@ -101,5 +101,7 @@ def _fused(settings: config.DecodeConfig, path: Path, loaded: Loaded, device: to
         raise config.wrong("language_model", path, "null with the checkpoint of a language model")
     if not isinstance(beside.model, LanguageModel) or beside.tokenizers["text"].state() != loaded.writes.state():
         raise config.wrong("language_model", path, "a language model with the vocabulary of the translator's target")
+    if not beside.ends:  # or it would charge every hypothesis for ending
+        raise config.wrong("language_model", path, "one that has learned where a line ends (data.documents=lines)")
     writer = stepper_of(beside.model.to(device), chosen(settings.precision, device))
     return replace(loaded, stepper=Fusion(loaded.stepper, writer, settings.language_model_weight))
