@@ -86,11 +86,12 @@ def _decoder(
     readout = Readout(
         shape.readout,
         hidden,
-        seen * form.reads_context,
-        features * form.reads_words,
+        seen if form.reads_context else 0,
+        features if form.reads_words else 0,
         features if shape.tied else hidden,
     )
-    read = features + seen * (form.early or isinstance(context, Summary)) + readout.width * form.feeding
+    sees_context = form.early or isinstance(context, Summary)
+    read = features + (seen if sees_context else 0) + (readout.width if form.feeding else 0)
     stack = Stack(
         cell_class(settings.cell),
         read,

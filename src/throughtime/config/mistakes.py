@@ -10,7 +10,7 @@ class Mistake(Exception):
 
 def wrong(setting: str, value: object, allowed: str) -> Mistake:
     """The sentence for a setting whose value is not allowed."""
-    return Mistake(f"{setting}={shown(value)}: allowed is {allowed}" + "." * (not allowed.endswith("?")))
+    return Mistake(f"{setting}={shown(value)}: allowed is {allowed}{'' if allowed.endswith('?') else '.'}")
 
 
 def sentence(error: BaseException) -> str:

@@ -90,7 +90,7 @@ class PairLoader(Position):
         self._rows, self._keys = kept, (lengths[kept, 0], *buckets.T)
         self._ordered = np.lexsort(self._keys)
         self._cuts = cut(buckets[self._ordered], budget)  # the same each epoch, since pairs change places among equals
-        self.batches = batches = (len(self._cuts) + 1) * bool(len(kept))  # of all ranks
+        self.batches = batches = len(self._cuts) + 1 if len(kept) else 0  # of all ranks
         count = len(range(rank, max(batches, world), world)) if seed is None else batches // world
         settings = {"batch.tokens": budget, "batch.longest": longest, "trainer.devices": world, "seed": seed}
         super().__init__(count, settings)

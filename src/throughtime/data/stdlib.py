@@ -106,9 +106,12 @@ def _inside(name: str, child: ast.AST) -> str:
 
 def _without_repetitions(files: Sequence[Sequence[Row]]) -> list[list[Row]]:
     """Each row where it comes first; files with nothing new are left out."""
-    seen: set[Row] = set()
-    fresh = [[row for row in file if row not in seen and not seen.add(row)] for file in files]  # type: ignore[func-returns-value]
-    return [file for file in fresh if file]
+    seen, fresh = set[Row](), list[list[Row]]()
+    for file in files:
+        new = [row for row in dict.fromkeys(file) if row not in seen]
+        seen.update(new)
+        fresh += [new] if new else []
+    return fresh
 
 
 def _split(

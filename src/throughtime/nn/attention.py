@@ -19,6 +19,15 @@ class Attended(NamedTuple):
     mask: Tensor
 
 
+class Looked(NamedTuple):
+    """What queries have found: `context` (rows, time, width), what each row has `seen` by now (rows, source time, channels),
+    and the weights, `attention` (rows, time, source time)."""
+
+    context: Tensor
+    seen: Tensor
+    attention: Tensor
+
+
 class Attention(nn.Module, ABC):
     """a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts v_s.
 
@@ -41,14 +50,13 @@ class Attention(nn.Module, ABC):
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(sentences, queries, hidden), (sentences, source time, key width) -> (sentences, queries, source time)."""
 
-    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (rows, time, hidden), the hypotheses of a sentence in rows behind one another, and what each has seen
-        (rows, source time, channels) -> contexts (rows, time, width), what each has seen now, and the weights (rows, time,
-        source time)."""
+    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> Looked:
+        """Queries (rows, time, hidden), the hypotheses of a sentence in rows one after another, and what each has seen (rows,
+        source time, channels)."""
         rows, time, _ = queries.shape
         found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
         contexts, looked = self.contexts(found, source.values)
-        return contexts.view(rows, time, -1), seen, looked.view(rows, time, -1)
+        return Looked(contexts.view(rows, time, -1), seen, looked.view(rows, time, -1))
 
     def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Weights as `scores` are shaped, (sentences, source time, value width) -> (sentences, queries, width), and where a
@@ -111,7 +119,7 @@ class LocationAttention(AdditiveAttention):
     def unseen(self, memory: Tensor) -> Tensor:
         return memory.new_zeros(*memory.shape[:2], 2)
 
-    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> Looked:
         sentences, contexts, looked = len(source.mask), [], []
         for query in queries.split(1, dim=1):
             located = self.location(self.filter(seen.transpose(1, 2)).transpose(1, 2))
@@ -120,7 +128,7 @@ class LocationAttention(AdditiveAttention):
             contexts.append((found @ source.values).view(len(query), 1, -1))
             looked.append(found.view(len(query), 1, -1))
             seen = torch.stack([looked[-1][:, 0], seen[..., 1] + looked[-1][:, 0]], dim=-1)
-        return torch.cat(contexts, dim=1), seen, torch.cat(looked, dim=1)
+        return Looked(torch.cat(contexts, dim=1), seen, torch.cat(looked, dim=1))
 
 
 class MultiheadAttention(Attention):

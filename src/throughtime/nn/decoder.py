@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.attention import Attended, Attention
+from throughtime.nn.attention import Attended, Attention, Looked
 from throughtime.nn.bridge import Bridge, Summary
 from throughtime.nn.cells import Cell
 from throughtime.nn.dropout import Rates, Words
@@ -115,17 +115,19 @@ class Decoder(nn.Module):
     def _advance(self, words: Tensor, state: DecoderState, noise: StackNoise | None) -> tuple[Tensor, DecoderState]:
         """Words (batch, time, features): all steps, or the one that waited."""
         source, hypotheses = state.source, len(words) // len(state.source.summary)
-        context, looked = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words), state[-2:]
+        summary = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words)
+        looked = Looked(summary, state.seen, state.attention)
         if self.attention and self.form.early:
-            context, *looked = self.attention(state.output[:, None], source.attended, state.seen)
-        read = torch.cat([words, context, _at_every_step(state.fed, words)], dim=-1)
+            looked = self.attention(state.output[:, None], source.attended, state.seen)
+        read = torch.cat([words, looked.context, _at_every_step(state.fed, words)], dim=-1)
         outputs, stack = self.stack(read, state.stack, noise=noise)
         if self.attention and not self.form.early:
-            context, *looked = self.attention(outputs, source.attended, state.seen)
-        readout = self.readout(outputs, *[context] * self.form.reads_context, *[words] * self.form.reads_words)
+            looked = self.attention(outputs, source.attended, state.seen)
+        contexts, spoken = [looked.context] if self.form.reads_context else [], [words] if self.form.reads_words else []
+        readout = self.readout(outputs, *contexts, *spoken)
         output = outputs[:, -1] if self.form.early else state.output
         fed = readout[:, -1] if self.form.feeding else state.fed
-        return readout, DecoderState(source, stack, output, fed, *looked)
+        return readout, DecoderState(source, stack, output, fed, looked.seen, looked.attention)
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:
         """Readouts of all steps, the gradient from step to step cut every `chunk` steps (truncated BPTT)."""

@@ -82,7 +82,7 @@ def _flow(flows: list[Flow]) -> Table:
     """The L2 norms of the last loss's gradient by earlier states, at distances that double."""
     longest = max(len(flow.norms) for flow in flows)
     distances = [0, *(1 << power for power in range(longest.bit_length()) if 1 << power < longest)]
-    title = "the last target's loss: its gradient by the states so many steps back"
+    title = "gradient of the last target's loss with respect to the state k steps back"
     table = Table(
         "", *map(str, distances), title=title, title_justify="left", title_style="", box=None, padding=(0, 1, 0, 0)
     )

@@ -21,7 +21,7 @@ class Forced(NamedTuple):
 
 def complete(hypothesis: Hypothesis) -> list[int]:
     """All tokens of a hypothesis, eos included where it has finished."""
-    return [*hypothesis.tokens, *[EOS] * hypothesis.finished]
+    return [*hypothesis.tokens, EOS] if hypothesis.finished else hypothesis.tokens
 
 
 @torch.no_grad()

@@ -73,7 +73,7 @@ def keep_typical(logits: Tensor, mass: float | None) -> Tensor:
     if mass is None:
         return logits
     information = -torch.log_softmax(logits, dim=-1)
-    entropy = (information.exp().reciprocal() * information).nan_to_num(0.0).sum(dim=-1, keepdim=True)
+    entropy = ((-information).exp() * information).nan_to_num(0.0).sum(dim=-1, keepdim=True)
     return _keep_mass(logits, (information - entropy).abs(), mass)
 
 

@@ -77,9 +77,10 @@ def parses(hypotheses: Texts, references: Texts) -> float:
 def is_python(text: str) -> bool:
     """Whether `ast` parses a text; an empty one is no Python here."""
     code = text.strip()
+    body = " pass" if code.endswith(":") else ""
     try:
         with warnings.catch_warnings(action="ignore"):  # of escapes and comparisons in doubtful taste
-            return bool(ast.parse(code + " pass" * code.endswith(":")).body)
+            return bool(ast.parse(code + body).body)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # ValueError: a null character
         return False
 

@@ -17,7 +17,7 @@ def own_share(choice: config.Teacher, step: int) -> float:
         case config.LinearTeacher():
             return choice.share * min(1.0, step / choice.steps)
         case config.InverseSigmoidTeacher():
-            return 1.0 / (1.0 + choice.steps * math.exp(-min(step / choice.steps, 700.0)))
+            return 1.0 / (1.0 + choice.steps * math.exp(-step / choice.steps))
         case _:
             return 0.0
 

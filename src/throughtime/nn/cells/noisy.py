@@ -108,7 +108,7 @@ class VariationalCell(NoisyCell):
     def _for_stages(self, matrices: Matrices) -> Matrices:
         found: Matrices = []
         for matrix, masked in zip(matrices, self._masked, strict=True):
-            found += [(matrix[0][:0], None)] * masked + [matrix]
+            found += [(matrix[0][:0], None), matrix] if masked else [matrix]
         return found
 
 

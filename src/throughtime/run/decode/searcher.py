@@ -62,9 +62,8 @@ class Searcher:
             phrases = [list(filter(None, row)) for row in texts]
         else:
             for one in asked:
-                one.remarks += [
-                    "asks for texts to be contained, for which there is search=beam with one group."
-                ] * bool(one.contains)
+                if one.contains:
+                    one.remarks.append("asks for texts to be contained, for which there is search=beam with one group.")
         return Demands(prefixes, phrases, self._contained, self._banned)
 
     def _result(self, asked: Question, found: list[Hypothesis]) -> dict[str, object]:
