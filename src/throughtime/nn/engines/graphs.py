@@ -171,7 +171,7 @@ def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tens
 
 
 def derive(function: Function, inputs: list[Tensor], differentiable: Sequence[bool], results: int) -> Derived:
-    """Traces a function of fake tensors, and the derivative of its first `results` for the differentiable inputs."""
+    """Traces a function of fake tensors, and the first `results`' derivative with respect to differentiable inputs."""
 
     def joint(*tensors: Tensor) -> list[Tensor | None]:
         primals = [

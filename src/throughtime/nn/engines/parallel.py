@@ -10,7 +10,7 @@ from throughtime.nn.engines.masks import Masks
 
 
 def restarted(a: Tensor, b: Tensor, initial: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
-    """The coefficients of c_t = a_t * c_{t-1} + b_t that keep c where a step does not count and restart it at resets."""
+    """Coefficients of c_t = a_t * c_{t-1} + b_t that keep c where a step does not count and restart it at resets."""
     running, resets = masks.running.t()[..., None], masks.resets.t()[..., None]
     a, b = torch.where(running, a, 1.0), torch.where(running, b, 0.0)
     return torch.where(resets, 0.0, a), torch.where(resets, b + a * initial, b)
