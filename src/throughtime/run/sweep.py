@@ -51,8 +51,7 @@ class Ranking(Callback):
 
 def ranked(folder: Path) -> list[dict[str, Any]]:
     """The summaries of a sweep's jobs, best first, failed ones last; each with `job`, the name of its folder, and `rank`
-    (None if it failed). Where monitors differ, values cannot be compared, and the jobs of each are ranked
-    separately."""
+    (None if it failed). Jobs of different monitors cannot be compared, so those of each are ranked separately."""
     jobs = [{"job": str(path.relative_to(folder)), **_summary(path)} for path in job_folders(folder)]
     done = sorted((job for job in jobs if job["state"] == "done"), key=_standing)
     alike = [list(group) for _, group in groupby(done, key=lambda job: job["monitor"])]

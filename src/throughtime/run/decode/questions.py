@@ -31,8 +31,7 @@ class Question:
 
 
 def question(line: Line, source: Source, pairs: bool) -> Question:
-    """The text of a line; with `pairs` also its target: from the targets' file, the same JSON object, or after a
-    tab."""
+    """The text of a line; with `pairs` also its target: from the file of targets, the JSON object, or after a tab."""
     asked = Question(line.place, "")
     raw = line.raw.removeprefix(codecs.BOM_UTF8)
     try:
