@@ -160,7 +160,7 @@ Layers = Literal["last", "sum", "concat"]
 
 @dataclass(frozen=True)
 class RecurrentEncoder:
-    """A stack; null takes the decoder's value. A user's own cell is that of both or of neither."""
+    """A stack; null takes the decoder's value, which is the only way to a user's own cell here."""
 
     name: Literal["recurrent"]
     cell: CatalogueCell | None
