@@ -1,4 +1,4 @@
-"""Config -> objects: the only place that knows every layer. `build.parts` stands apart: decoding does without Lightning."""
+"""Config -> objects: the only place that knows every layer; `build.parts` apart, as decoding needs no Lightning."""
 
 from throughtime.build.decodable import Decodable, from_checkpoints
 from throughtime.build.devices import device, precision, refuse_absent

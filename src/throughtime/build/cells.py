@@ -1,4 +1,4 @@
-"""`cell=` -> what makes a cell."""
+"""`cell=` -> a function that makes a cell."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,10 @@ from throughtime.nn.cells.trial import tried
 
 
 def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
-    """What makes the cell of `cell=` out of features and hidden units, its settings bound.
+    """A function from features and hidden units to the cell of `cell=`, with its settings bound.
 
     Raises:
-        Mistake: `cell.path` names no cell; what is made of it, too, if it fails.
+        Mistake: `cell.path` names no cell; the function raises one, too, if that cell fails.
     """
     if isinstance(choice, config.OwnCell):
         return partial(tried, choice.path or "", own_cell(choice.path or ""))

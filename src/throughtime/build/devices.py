@@ -9,14 +9,14 @@ from throughtime.nn.precision import why_not
 
 
 def device(accelerator: str) -> torch.device:
-    """The device of `accelerator=`, where one process does all."""
+    """The device of `accelerator=`, for a single process."""
     refuse_absent(accelerator, 1, "accelerator")
     chosen = _found(accelerator)
     return torch.device("cuda" if chosen == "gpu" else chosen)
 
 
 def _found(accelerator: str) -> str:
-    """What `auto` is here."""
+    """The accelerator, with what `auto` means on this machine."""
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return next(name for name in there if there[name]) if accelerator == "auto" else accelerator
 
@@ -36,7 +36,7 @@ def refuse_absent(accelerator: str, devices: int, setting: str) -> None:
 
 
 def precision(choice: config.Trainer) -> Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]:
-    """That of the training; `auto` is bf16 where the device has such products.
+    """The precision of training; `auto` is bf16 where the device has such products.
 
     Raises:
         Mistake: the device has no products of the precision.

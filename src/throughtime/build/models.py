@@ -113,7 +113,7 @@ def _form(shape: config.EncoderDecoderShape, choice: config.Context) -> Form:
 def _context(
     choice: config.Context, shape: config.EncoderDecoderShape, hidden: int, reader: Reader
 ) -> Attention | Summary | None:
-    """What `context=` lets a decoder, `hidden` wide, see of the source beyond its first state."""
+    """What a decoder, `hidden` wide, sees of the source beyond its first state, by `context=`."""
     match choice:
         case config.SummaryContext():
             return None if choice.name == "initial_state" else Summary(reader.sizes, shape.hidden)

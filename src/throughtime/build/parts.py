@@ -38,14 +38,14 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     """The LightningModule around a fresh model.
 
     Raises:
-        Mistake: residual connections are wanted, and there is no place for any.
+        Mistake: residual connections are asked for, but no layer can have one.
     """
     torch.manual_seed(settings.seed)
     built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
     if settings.model.residual and not any(any(part.residual) for part in built.modules() if isinstance(part, Stack)):
         raise config.wrong("model.residual", True, "false where no recurrent layer is as wide as what it reads")
     if precision(settings.trainer) == "64-true":
-        built.double()  # before Lightning does it, which reads a resumed run's weights first
+        built.double()  # Lightning would do it only after reading a resumed run's weights
     about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
     if not isinstance(built, LanguageModel):
         return TranslationTask(built, settings, about)
@@ -111,16 +111,16 @@ def _callbacks(
     }
     every = settings.trainer.validate_every
     callbacks = [
-        *([Interval(every)] if every else []),  # in front of those that ask whether a validation comes
+        *([Interval(every)] if every else []),  # before those that ask whether a validation is due
         Clipping(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
-        *averaging(settings.averaging),  # behind the decoding, which is to see the averaged weights
+        *averaging(settings.averaging),  # after the decoding, which must see the averaged weights
         GradientFlow(settings.flow, tracker, folder),
         progress,
         Ending(),
         Best(monitor=monitor, mode=mode, filename="best", **always),  # type: ignore[arg-type]
         *kept(settings.trainer.keep, folder / "checkpoints", monitor, mode),
-        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]  # behind the others, whose state it holds
+        ModelCheckpoint(filename="last", **always),  # type: ignore[arg-type]  # after the others, whose state it saves
     ]
     callbacks.append(Interruption(folder / "checkpoints" / "last.ckpt"))
     if sys.stdout.isatty():

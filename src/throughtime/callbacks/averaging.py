@@ -1,7 +1,7 @@
-"""Averaged weights: trained with the optimiser's, evaluated and saved with their mean.
+"""Averaged weights: training uses the optimiser's own, evaluation and checkpoints their mean.
 
-A checkpoint holds the mean under `state_dict`, so that decoding needs to know nothing of it, and the optimiser's weights
-under `current_model_state`, from which a resumed run goes on.
+A checkpoint holds the mean under `state_dict`, so that decoding need not know about it, and the optimiser's weights
+under `current_model_state`, from which a resumed run continues.
 """
 
 from typing import Any
@@ -24,7 +24,8 @@ class Averaging(WeightAveraging):
         return self.begun and step_idx is not None
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *rest: Any) -> None:
-        """Not begun, it has missed no step: a batch that makes none, as it only adds to a gradient, has no weights to add."""
+        """Until averaging begins, the last step counts as averaged: else it would begin with a batch that makes no
+        step, as it only accumulates gradients, and so has no new weights to add."""
         if not self.begun:
             self._latest_update_step = trainer.global_step
         super().on_train_batch_end(trainer, *rest)
@@ -42,7 +43,7 @@ class Averaging(WeightAveraging):
             super().on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leaves both weights in their places, for the validations and checkpoints that may follow."""
+        """Leaves both sets of weights in place, for the validations and checkpoints that may follow."""
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -66,8 +67,8 @@ class Exponential(Averaging):
 
 
 class Nonmonotone(Averaging):
-    """The plain mean of all weights since a validation loss was above the best of all but the last `patience`
-    validations before it: the averaging of NT-ASGD (Merity et al. 2017, algorithm 1), with `optim=sgd`."""
+    """The plain mean of all weights since a validation loss was above the best of all earlier validations but the last
+    `patience`: the averaging of NT-ASGD (Merity et al. 2017, algorithm 1), with `optim=sgd`."""
 
     def __init__(self, patience: int):
         super().__init__()

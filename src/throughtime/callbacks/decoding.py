@@ -33,7 +33,7 @@ class Decoding(lightning.Callback):
     """Writes `samples/epoch=NNN.jsonl`, logs the table `samples`, and for pairs logs the text metrics.
 
     Pairs are decoded by `search`; a language model continues its prompts by `search` and by `sampling`. Every search
-    draws from a generator of its own, so that decoding leaves the training's random numbers alone.
+    has its own random generator, so that decoding does not affect training.
     """
 
     def __init__(self, settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, folder: Path):
@@ -49,7 +49,7 @@ class Decoding(lightning.Callback):
             self._write(trainer)
 
     def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if isinstance(self._examples, Pairs):  # prompts are there to be read, and have no metrics
+        if isinstance(self._examples, Pairs):  # prompts are for reading, and have no metrics
             self._decode(trainer, pl_module, "test")
 
     def _decode(self, trainer: lightning.Trainer, pl_module: Any, split: str) -> list[Sample]:
@@ -78,7 +78,7 @@ class Pairs:
     def decoded(
         self, stepper: Stepper, split: str, trainer: lightning.Trainer
     ) -> tuple[list[Sample], dict[str, float]]:
-        """The first examples of a split, and the metrics over all of it (`decoding.sentences` of the validation's)."""
+        """The first examples of a split, and the metrics over all of it (over `decoding.sentences` for validation)."""
         pairs = open_pairs(self._prepared.folder / EVALUATED[split])
         if split == "val":
             pairs = pairs.select(range(min(self._settings.decoding.sentences or len(pairs), len(pairs))))
@@ -89,7 +89,7 @@ class Pairs:
         return samples, self._scores(texts, pairs)
 
     def _scores(self, texts: list[str], pairs: Any) -> dict[str, float]:
-        """What `metrics=` asks for; where rows are of different kinds, how many of each are right."""
+        """The `metrics=`; where rows are of different kinds, also the exact matches of each kind."""
         scores = text_scores(self._settings.metrics, texts, pairs["target"][:])
         if "kind" in pairs.column_names and "exact_match" in scores:
             scores |= matches_by_kind(texts, pairs["target"][:], pairs["kind"][:])
@@ -110,7 +110,7 @@ class Pairs:
 
 
 class Prompts:
-    """Beginnings for a language model to continue: the user's, or places evenly spread over the validation text."""
+    """Prompts for a language model: the user's, or excerpts evenly spread over the validation text."""
 
     def __init__(self, settings: config.TrainConfig, prepared: Prepared):
         self._settings, self._tokenizer = settings, prepared.tokenizers["text"]
@@ -145,7 +145,7 @@ class Prompts:
 
 
 def _shown(here: bool, batches: list[list[int]]) -> Iterable[list[int]]:
-    """Goes through the batches behind a bar, on a terminal."""
+    """Iterates over the batches, with a progress bar on a terminal."""
     console = Console(stderr=True)
     return track(batches, "decoding", console=console, transient=True, disable=not (here and console.is_terminal))
 

@@ -1,4 +1,4 @@
-"""A training's last step is validated, wherever it falls, so that its checkpoints and its record hold it."""
+"""A training's last step is validated, wherever it falls, so that its checkpoints and record include it."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import lightning
 
 
 class Ending(lightning.Callback):
-    """Tells Lightning behind the last batch to stop, which it does with a validation; by itself it would just end. A resumed
-    run that has made its last step makes no other."""
+    """Tells Lightning to stop after the last batch, which includes a validation; left alone, it would just end. A
+    resumed run that has already made its last step makes no more."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or _at_the_end(trainer)
@@ -18,7 +18,7 @@ class Ending(lightning.Callback):
 
 
 def _at_the_end(trainer: lightning.Trainer) -> bool:
-    """Whether the last batch of the last epoch has come."""
+    """Whether this is the last batch of the last epoch."""
     return (
         trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0 and trainer.is_last_batch
     )

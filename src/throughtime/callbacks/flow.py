@@ -17,10 +17,10 @@ SHOWN = 6  # validations in the picture
 
 
 class GradientFlow(lightning.Callback):
-    """Follows the gradient back through rows in the middle of the validation data, which of pairs are of the median length,
-    with the optimiser's own weights, not their mean (`train/flow.py`): a line for each layer and state in
-    `gradient_flow.jsonl`, the table `gradient_flow`, `gradients/reach/<layer>` in steps, and a picture of how all that came
-    about, `gradient_flow.png`."""
+    """Follows the gradient back through rows from the middle of the validation data (pairs of median length), with the
+    optimiser's own weights, not their mean (`train/flow.py`). It writes a line for each layer and state to
+    `gradient_flow.jsonl`, the table `gradient_flow`, `gradients/reach/<layer>` in steps, and a picture of the
+    development, `gradient_flow.png`."""
 
     def __init__(self, choice: config.Flow, tracker: Tracker, folder: Path):
         self._choice, self._tracker, self._folder = choice, tracker, folder
@@ -29,7 +29,7 @@ class GradientFlow(lightning.Callback):
 
     @property
     def flows(self) -> list[Flow]:
-        """Those of the last validation."""
+        """The flows of the last validation."""
         return next(reversed(self._followed.values()), [])
 
     def on_validation_batch_start(
@@ -54,7 +54,7 @@ class GradientFlow(lightning.Callback):
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         append(self._folder / "gradient_flow.jsonl", at, self.flows)
         reached = {f"gradients/reach/{layer}": float(steps) for layer, steps in reach(self.flows).items()}
-        for logger in trainer.loggers:  # Lightning's step of a validation is that of the batch before it, from 0
+        for logger in trainer.loggers:  # Lightning's step of a validation is that of the batch before, from 0
             logger.log_metrics({**reached, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
         names, curves = [f"{flow.layer} {flow.state}" for flow in self.flows], (flow.norms for flow in self.flows)
         rows = [
@@ -64,7 +64,7 @@ class GradientFlow(lightning.Callback):
         self._tracker.table("gradient_flow", rows, trainer.global_step)
 
     def _draw(self, step: int) -> None:
-        """The last validation and some of those before, evenly spread."""
+        """Draws the last validation and some earlier ones, evenly spread."""
         steps, picture = list(self._followed), self._folder / "gradient_flow.png"
         shown = sorted({steps[-1 - place * len(steps) // SHOWN] for place in range(SHOWN)})
         draw(picture, {f"step {at:,}": self._followed[at] for at in shown})

@@ -1,4 +1,4 @@
-"""Gradient clipping, and what it is judged by: the norms before it, in total and per module, and how often it acts."""
+"""Gradient clipping, and how to judge it: the norms before it, in total and per module, and how often it acts."""
 
 from collections import defaultdict
 from typing import Any
@@ -11,10 +11,10 @@ from throughtime import config
 
 
 class Clipping(lightning.Callback):
-    """Clips every step's gradients by their total norm, or each number by a value; in the place of Lightning's clipping,
-    which would have to find the norm once more.
+    """Clips every step's gradients by their total norm, or each number by a value; instead of Lightning's clipping,
+    which would compute the norm a second time.
 
-    Every `every` optimiser steps it logs the L2 norms of this step's gradients before that as `gradients/total` and
+    Every `every` optimiser steps it logs the L2 norms of this step's gradients before clipping as `gradients/total` and
     `gradients/<module>`, and as `gradients/clipped` the share of the steps since the last record that clipping changed.
     """
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the run saves where it stands and says how it goes on."""
+"""Ctrl-C and SIGTERM: the run saves its state and says how to resume it."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ import lightning
 from throughtime.train.ranks import leading, together
 
 STANDARD_ERROR = 2
-EVERY = 10  # steps; more often several processes do not ask one another, as a GPU would be waited for
+EVERY = 10  # steps between agreements of several processes, for each of which they wait for the GPU
 SOON = b"stopping behind this step, or behind the validation of it; a second signal ends it at once\n"
 
 
 class Interruption(lightning.Callback):
-    """Ends the program, with 128 + the signal's number, behind the step that a signal fell into, and behind the validation
-    or the epoch's end that belongs to it; `last` holds all of it then. The test of what is saved is ended at once.
+    """Ends the program, with exit code 128 + the signal's number, after the step in which a signal arrived, and after
+    any validation or end of an epoch due at that step, so that `last` holds everything done. A test ends at once.
 
-    A second signal ends all at once. Of several processes all stop behind the same step, a few later, whichever hears a
-    signal, and as often as they hear it: to end them at once is their launcher's business.
+    A second signal ends the program at once. Several processes all stop after the same step, a few steps later,
+    whichever of them receives a signal, and however often: ending them at once is up to their launcher.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,8 +30,8 @@ class Interruption(lightning.Callback):
     def __init__(self, last: Path):
         self._last = last
         self._caught: int | None = None
-        self._stopping = False  # as all processes know
-        self._saved = False  # whether `last` holds all that was done
+        self._stopping = False  # as all processes have agreed
+        self._saved = False  # whether `last` holds everything done
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -52,7 +52,7 @@ class Interruption(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._agree(trainer)
-        self._saved = True  # by Lightning's checkpoint callback, which comes behind this one
+        self._saved = True  # by Lightning's checkpoint callback, which runs after this one
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()
@@ -67,7 +67,7 @@ class Interruption(lightning.Callback):
         self._restore()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """A compiler may have died of the signal that the run itself is still to answer."""
+        """A compiler may have died of the signal to which the run itself has yet to respond."""
         self._restore()
         if isinstance(exception, KeyboardInterrupt):
             self._caught = self._caught or signal.SIGINT
@@ -87,7 +87,7 @@ class Interruption(lightning.Callback):
         if not together():
             self._restore()
         if leading():
-            os.write(STANDARD_ERROR, SOON)  # a handler may not print, as what it interrupts may be printing
+            os.write(STANDARD_ERROR, SOON)  # a handler may not print, as it may interrupt a print
 
     def _end_test(self, number: int, _: FrameType | None) -> None:
         self._caught = number
@@ -95,14 +95,14 @@ class Interruption(lightning.Callback):
         self._end("stopped in the test", "tests again")
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        """Before the run stops, if it is to."""
+        """Saves, if the run is to stop."""
         self._agree(trainer)
         if self._stopping:
             trainer.save_checkpoint(self._last)
             self._saved = True
 
     def _agree(self, trainer: lightning.Trainer) -> None:
-        """Whether this process, or one beside it, has heard a signal."""
+        """Finds out whether this process or another one has received a signal."""
         self._stopping = trainer.strategy.reduce_boolean_decision(self._caught is not None, all=False)
 
     def _end(self, where: str, onward: str) -> None:
@@ -113,6 +113,6 @@ class Interruption(lightning.Callback):
 
 
 def _more_belongs_to_it(trainer: lightning.Trainer) -> bool:
-    """Whether a validation or the epoch's end comes behind this batch; saved before that, a run would not make up for it."""
+    """Whether a validation or the epoch's end follows this batch; a run saved before would skip it when resumed."""
     loop = trainer.fit_loop
     return trainer.is_last_batch or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Validations lie so many optimiser steps apart."""
+"""A validation every given number of optimiser steps."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import lightning
 
 
 class Interval(lightning.Callback):
-    """Tells Lightning behind each batch whether a validation is due. By itself it counts batches, and the last step of an
-    epoch may have fewer of them than the others, where gradients are accumulated."""
+    """Tells Lightning after each batch whether a validation is due. Lightning itself counts batches, of which the last
+    step of an epoch may have fewer than the others if gradients are accumulated."""
 
     def __init__(self, steps: int):
         self._steps = steps
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._tell(trainer)  # a resumed run may stand where one was due
+        self._tell(trainer)  # a resumed run may start where one was due
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._tell(trainer)
@@ -22,4 +22,4 @@ class Interval(lightning.Callback):
         loop = trainer.fit_loop.epoch_loop
         due = trainer.global_step % self._steps == 0 and not loop._should_accumulate()
         batches = loop.total_batch_idx + 1
-        trainer.val_check_batch = batches if due else batches + 1  # it validates behind every so many batches
+        trainer.val_check_batch = batches if due else batches + 1  # validates after every multiple of this many batches

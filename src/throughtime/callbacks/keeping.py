@@ -1,4 +1,4 @@
-"""Keeps the best checkpoint of a run, and where asked several, to be averaged or combined in an ensemble; each file whole."""
+"""Keeps the best checkpoint of a run or, if asked, several to average or combine; each file is written whole."""
 
 import io
 import shutil
@@ -18,8 +18,8 @@ from throughtime.whole import whole_file
 
 
 class Best(ModelCheckpoint):
-    """The best by `monitor`. A resumed run, which has a folder of its own, takes over what was the best before, as far as it
-    still lies beside the checkpoint that the run goes on from."""
+    """The best by `monitor`. A resumed run, which has a folder of its own, takes over the best so far, if it still lies
+    beside the checkpoint that is resumed."""
 
     def on_load_checkpoint(self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._start, self._history = Path(str(trainer.ckpt_path)), _history(checkpoint)
@@ -45,7 +45,7 @@ class Best(ModelCheckpoint):
         super().load_state_dict({**state_dict, **taken})
 
     def _place(self, path: Path, score: float) -> Path | None:
-        """Where the checkpoint of that score lies now: the run may have been moved, gone on, and written over it since."""
+        """Where the checkpoint of that score is now: the run may have been moved, continued, and overwritten it."""
         beside = _home(self._start) / path.relative_to(_home(path))
         with suppress(config.Mistake):
             if self._is_of(_history(checkpoint.read(beside, "resume")), score):
@@ -53,8 +53,8 @@ class Best(ModelCheckpoint):
         return self._start if self._is_of(self._history, score) else None
 
     def _is_of(self, history: list[dict[str, float]], score: float) -> bool:
-        """Whether validations end with that of the score, and led to where the run goes on."""
-        led = str(history) == str(self._history[: len(history)])  # as text, in which nan equals nan
+        """Whether a history ends with the validation of that score, and is one from which the resumed run has come."""
+        led = str(history) == str(self._history[: len(history)])  # as text, where nan equals nan
         return led and bool(history) and history[-1].get(str(self.monitor)) == score
 
 
@@ -75,7 +75,7 @@ class Kept(Best):
 
     @property
     def state_key(self) -> str:
-        """Apart from that of `best.ckpt`, which may follow the same metric."""
+        """Distinct from that of `best.ckpt`, which may monitor the same metric."""
         return f"Kept({Path(str(self.dirpath)).name}, {self.monitor})"
 
 
@@ -86,12 +86,12 @@ def kept(choice: config.Keep, folder: Path, monitor: str, mode: str) -> list[Kep
 
 
 def _home(path: Path) -> Path:
-    """The folder of all checkpoints of a run, of which some are kept a folder deeper."""
+    """The folder of all checkpoints of a run, some of which are kept one folder deeper."""
     return next((folder for folder in path.parents if folder.name == "checkpoints"), path.parent)
 
 
 def _history(content: dict[str, Any]) -> list[dict[str, float]]:
-    """The validations up to a checkpoint, that of itself the last."""
+    """The validations up to a checkpoint, the last of which is its own."""
     found: list[dict[str, float]] = content["callbacks"]["Progress"]["history"]
     return found
 
@@ -104,11 +104,11 @@ def copied(source: Path, target: Path) -> None:
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes beside the old file and then takes its place, so that a full disk or a kill loses nothing."""
+    """Writes beside the old file and then replaces it, so that a full disk or a kill loses nothing."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = io.BytesIO()
-        torch.save(checkpoint, content)  # into a file it would hide why the disk refused it
+        torch.save(checkpoint, content)  # writing to a file, torch would hide why the disk refused
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with whole_file(Path(path)) as fresh:
             fresh.write_bytes(content.getbuffer())

@@ -1,4 +1,4 @@
-"""A training ends when its metric no longer gets better."""
+"""A training ends when its metric no longer improves."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping, asked behind each validation, and by the patience of now where a run is resumed."""
+    """Lightning's early stopping, checked after each validation, with the current patience if a run is resumed."""
 
     def __init__(self, monitor: str, patience: int, mode: str):
         super().__init__(monitor, patience=patience, mode=mode, check_on_train_epoch_end=False)

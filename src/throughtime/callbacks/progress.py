@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, beside Lightning's bar: a line per validation; without the bar, one a minute."""
+"""What a person sees during a run besides Lightning's bar: a line per validation and, without the bar, per minute."""
 
 import sys
 import time
@@ -10,14 +10,14 @@ from throughtime.terminal import console
 from throughtime.train.quality import MEASURES
 
 SHOWN = ("loss", "perplexity", "bits_per_character", *MEASURES)
-SILENCE = 60.0  # seconds at most that a log file hears nothing of the training
+SILENCE = 60.0  # seconds, at most, without a line of the training in a log file
 
 
 class Progress(lightning.Callback):
     """The lines of a run, and the measures that its record needs.
 
-    `history`: the metrics at each validation, with `epoch` and `step`, `earlier` of them from before the run was resumed;
-    `seconds`: time spent in training steps, of a resumed run in its own.
+    `history`: the metrics at each validation, with `epoch` and `step`, the first `earlier` of them from before a
+    resume; `seconds`: time spent in training steps, since the resume if there was one.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Progress(lightning.Callback):
         self.earlier = 0
         self.seconds = 0.0
         self._started: float | None = None
-        self._told = 0.0  # when the last line came
+        self._told = 0.0  # when the last line was printed
         self._tokens = 0  # seen before the run was resumed
         self._console = console(soft_wrap=True)
 
@@ -37,7 +37,7 @@ class Progress(lightning.Callback):
         self.earlier = len(self.history)
 
     def speed(self, tokens_seen: int) -> float | None:
-        """Target tokens a second of this run's training steps, if it has made any."""
+        """Target tokens per second in this run's training steps, if it has made any."""
         seconds = self.seconds + (time.perf_counter() - self._started if self._started else 0.0)
         return (tokens_seen - self._tokens) / seconds if seconds else None
 
@@ -68,7 +68,7 @@ class Progress(lightning.Callback):
             self._tell(trainer, pl_module, metrics)
 
     def _tell(self, trainer: lightning.Trainer, pl_module: Any, metrics: dict[str, float]) -> None:
-        """A line: the last batch's loss, what a validation has measured, and the speed so far."""
+        """Prints a line: the last batch's loss, what a validation has measured, and the speed so far."""
         loss = trainer.callback_metrics.get("train/loss")
         shown = [f"train loss {float(loss):.4f}"] if loss is not None else []
         shown += [f"{name} {metrics[f'val/{name}']:.4g}" for name in SHOWN if f"val/{name}" in metrics]

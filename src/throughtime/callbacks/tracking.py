@@ -1,4 +1,4 @@
-"""Where a run is recorded while it goes on: always `metrics.csv`, and W&B where asked. The only user of `wandb`."""
+"""Where a run is recorded as it proceeds: always `metrics.csv`, and W&B if asked. The only user of `wandb`."""
 
 import csv
 import os
@@ -11,7 +11,7 @@ from throughtime import config
 
 
 class Tracker:
-    """The loggers of a run, a place for tables, and a proper end."""
+    """The loggers of a run, and what else is recorded: tables, pictures, and how it ended."""
 
     def __init__(self, folder: Path):
         self.loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
@@ -23,7 +23,7 @@ class Tracker:
         """Shows an image file of the run folder."""
 
     def finish(self, facts: dict[str, Any] | None) -> None:
-        """Ends the run, as done with the facts of its best checkpoint, or as failed."""
+        """Ends the run: as finished, with the facts of its best checkpoint, or, without facts, as failed."""
 
 
 class CsvTracker(Tracker):
@@ -44,7 +44,7 @@ class CsvTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """A W&B run of its own, finished by its exit state."""
+    """A W&B run of its own, finished with an exit code."""
 
     def __init__(self, folder: Path, choice: config.WandbTracking, run: config.Run, settings: dict[str, Any]):
         super().__init__(folder)
@@ -67,7 +67,7 @@ class WandbTracker(Tracker):
         except wandb.errors.Error as error:
             raise config.wrong("tracking.mode", choice.mode, f"online only where W&B answers ({error})") from error
         self._run.define_metric("trainer/global_step")
-        self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)  # what charts lie over
+        self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)  # the charts' x axis
         self.loggers.append(WandbLogger(experiment=self._run))
 
     def table(self, name: str, rows: list[dict[str, Any]], step: int) -> None:
@@ -83,17 +83,17 @@ class WandbTracker(Tracker):
         self._log({name: wandb.Image(str(path))}, step)
 
     def _log(self, shown: dict[str, Any], step: int) -> None:
-        """Where Lightning's own metrics of that validation stand, which counts steps from 0."""
+        """Logs at the step of Lightning's own metrics of that validation, which counts steps from 0."""
         self._run.log({**shown, "trainer/global_step": step - 1})
 
     def finish(self, facts: dict[str, Any] | None) -> None:
-        self._run.summary.update(facts or {})  # in the place of the last validation's
+        self._run.summary.update(facts or {})  # instead of the last validation's
         self._run.finish(exit_code=int(facts is None))
 
 
 def _mode(choice: config.WandbTracking) -> Any:
     """`auto` follows WANDB_MODE, else whether a login exists."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # its own words would stand beside our one sentence
+    os.environ.setdefault("WANDB_SILENT", "true")  # its own messages would appear beside our one sentence
     asked = os.environ.get("WANDB_MODE", "auto") if choice.mode == "auto" else choice.mode
     if asked in ("offline", "disabled"):
         return asked

@@ -17,7 +17,7 @@ INFORMED = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of Hydra with their values, and the overrides."""
+    """Hydra's flags with their values, and the overrides."""
     values = {
         place
         for place, (flag, after) in enumerate(pairwise(arguments), start=1)
@@ -55,13 +55,13 @@ def place_of(override: Override) -> str:
 
 
 def as_text(setting: str, value: str) -> str:
-    """The override that sets a text of any characters."""
+    """The override that sets a text, whatever its characters."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     return f"{setting}='{escaped}'"
 
 
 def as_written(text: str, checked: Any) -> str:
-    """An override, in quotes what is meant as text and looks like a number, or run.name=2024_01 were 202401."""
+    """An override with quotes around text that looks like a number, else run.name=2024_01 would become 202401."""
     override, (key, _, value) = parsed(text), text.partition("=")
     meant = reduce(lambda part, name: getattr(part, name, None), override.key_or_group.split("."), checked)
     texts = all(isinstance(word, str) for word in (meant if isinstance(meant, list) else [meant]))
@@ -71,7 +71,7 @@ def as_written(text: str, checked: Any) -> str:
 
 
 def _in_quotes(found: re.Match[str]) -> str:
-    """A word, in quotes where it is a number that would be written in another way."""
+    """A word, in quotes if it is a number that would be written differently."""
     word = found.group().strip()
     value = parsed(f"word={word}").value()
     return f'"{word}"' if type(value) in (int, float) and str(value) != word else found.group()

@@ -15,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from throughtime import config
 from throughtime.compose.command_line import place_of
 
-_BESIDE = Path(__file__).parents[1] / "conf"  # in a wheel; in a checkout the folder lies at the top
+_BESIDE = Path(__file__).parents[1] / "conf"  # in a wheel; in a checkout the folder is at the top
 CONF = str((_BESIDE if _BESIDE.is_dir() else Path(__file__).parents[3] / "conf").resolve())
 SCHEMAS: dict[str, type] = {"train": config.TrainConfig, "decode": config.DecodeConfig}
 
 
 def settings(program: str, values: DictConfig) -> dict[str, Any]:
-    """The composed config as plain dicts and lists, interpolations resolved; of each group what the choice knows."""
+    """The composed config as plain dicts and lists, interpolations resolved; each group has what its choice knows."""
     plain = OmegaConf.to_container(values, resolve=True)
     named = {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
     return config.without_leftovers(named, SCHEMAS[program])
@@ -38,7 +38,7 @@ def composed(program: str, overrides: list[str], number: int = 0) -> dict[str, A
             values = compose(program, overrides, return_hydra_config=True)
         with open_dict(values):
             values.hydra.job.num, values.hydra.job.id = number, f"{number}"
-        HydraConfig.instance().set_config(values)  # which ${hydra:job.num} asks, and its like
+        HydraConfig.instance().set_config(values)  # for ${hydra:job.num} and the like
         return settings(program, OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(
@@ -58,7 +58,7 @@ def keys_in(group: str, choice: str) -> list[str]:
 
 
 def values_of(override: Override) -> list[str]:
-    """The values of an override as they stand, one unless it sweeps."""
+    """The values of an override as written, a single one unless it sweeps."""
     if isinstance(chosen := override.value(), Glob):
         return list(chosen.filter(choices_by_group().get(override.key_or_group, [])))
     if override.is_sweep_override():
@@ -80,7 +80,7 @@ def jobs_of(overrides: list[Override]) -> Iterator[list[str]]:
 
 
 def keys_of(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """All settings in dots, groups included."""
+    """All settings as dotted names, groups included."""
     found = []
     for key, value in values.items():
         found.append(f"{prefix}{key}")

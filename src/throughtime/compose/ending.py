@@ -14,7 +14,7 @@ from throughtime import config
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Ends the program with a mistake's sentence and exit code 2."""
-    if sys.stdout is None:  # closed by who started the program
+    if sys.stdout is None:  # closed by whatever started the program
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         yield
@@ -24,7 +24,7 @@ def one_sentence() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         _drop_output()
-        sys.exit(130)  # as shells say it of what Ctrl-C ended
+        sys.exit(130)  # the exit code of shells for Ctrl-C
     except (config.Mistake, OSError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {config.sentence(error)}", file=sys.stderr, flush=True)
         _drop_output()
@@ -32,7 +32,7 @@ def one_sentence() -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Keeps Python from complaining at its end about output that nobody takes."""
+    """Keeps Python from complaining on exit about output that nobody reads."""
     try:
         sys.stdout.flush()
     except OSError:

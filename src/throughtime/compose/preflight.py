@@ -1,4 +1,4 @@
-"""A command line checked as a whole: every slip is told in one sentence before a job starts."""
+"""A command line checked as a whole: every slip is reported in one sentence before a job starts."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself 
 
 
 def ready(program: str, arguments: Sequence[str]) -> list[str]:
-    """A command line as Hydra is to see it, checked as a whole: the flags in front, wherever they stood.
+    """A command line as Hydra is to see it, checked as a whole, with the flags first, wherever they were.
 
     Raises:
         Mistake: the first slip found.
@@ -34,7 +34,7 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     """Checks a command line as a whole: every choice, every key, every value, for every job of a sweep.
 
     Returns:
-        The settings of the first job; None where only help is asked for.
+        The settings of the first job; None if only help is asked for.
 
     Raises:
         Mistake: the first slip found.
@@ -58,7 +58,7 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
         if isinstance(jobs[-1], config.TrainConfig):
             _refuse_unwritable(jobs[-1].outputs)
     (folder, count), *_ = Counter(folders).most_common()
-    timed = any("${now:" in (override.input_line or "") for override in overrides)  # jobs begin at times of their own
+    timed = any("${now:" in (override.input_line or "") for override in overrides)  # each job starts at its own time
     if sweeping and count > 1 and not timed:
         raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
     _tell_of_idle(overrides, jobs)
@@ -66,7 +66,7 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
-    """Whether Hydra is only to print something that hangs on no setting."""
+    """Whether Hydra is only to print something that depends on no setting."""
     completes = {"--shell-completion", "-sc"} & set(arguments)
     if completes and not any(text.startswith(("install=", "uninstall=", "query=")) for text in arguments):
         raise config.Mistake(
@@ -76,7 +76,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Override]) -> None:
-    """Refuses several values where one is wanted, none at all, and intervals that no sweeper here knows."""
+    """Refuses several values where one is wanted, none at all, and intervals without a sweeper that takes them."""
     if override.is_sweep_override() and not sweeping:
         raise config.Mistake(
             f"{override.input_line} lists several values: allowed with -m, which starts a sweep; a list stands in brackets."
@@ -98,7 +98,7 @@ def _refuse_unwritable(outputs: str) -> None:
 
 
 def _tell_of_idle(overrides: list[Override], jobs: list[Any]) -> None:
-    """Tells of settings that change nothing in any job."""
+    """Notes settings that change nothing in any job."""
     for override in overrides:
         setting = override.package or override.key_or_group
         found = [next((one for one in config.idle(job) if one.of(setting)), None) for job in jobs]
@@ -118,7 +118,7 @@ def refuse_unknown_choice(override: Override) -> None:
 
 
 def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
-    """Refuses keys that the chosen groups do not have; each combination of choices is looked at."""
+    """Refuses keys that the chosen groups do not have, for each combination of choices."""
     groups = choices_by_group()
     choices = [override for override in overrides if override.key_or_group in groups]
     combinations = {
@@ -143,7 +143,7 @@ def _refuse_unknown_keys(program: str, overrides: list[Override]) -> None:
 
 
 def _meant(key: str, known: list[str]) -> str:
-    """A hint at settings of which `key` is the last part, here or in other choices of the groups that there are."""
+    """A hint at settings of which `key` is the last part, here or in other choices of this program's groups."""
     groups = {group: choices for group, choices in choices_by_group().items() if group in known and "." not in key}
     found = [name for name in known if name.endswith(f".{key}")]
     found += [

@@ -1,4 +1,4 @@
-"""`resume=`: a run goes on with the settings that it began with."""
+"""`resume=`: a run continues with the settings that it began with."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from throughtime.compose.preflight import refuse_unknown_choice
 
 
 def continued(arguments: Sequence[str]) -> list[str]:
-    """A command line with `resume=` in full: what the run began with, and behind it what is said anew; `last` is what is the
-    last one now, for every process and every job of a sweep.
+    """A command line with `resume=`, completed: what the run began with, followed by what is given now; `last` becomes
+    the run that is now the newest, for every process and every job of a sweep.
 
     Raises:
         Mistake: there is nothing to resume.
@@ -29,17 +29,17 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
     outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
     start = checkpoint_files.find(str(said["resume"].value()), outputs, "resume", "last")
-    folders = start.parents[1:3]  # a kept checkpoint lies a folder deeper than the best
+    folders = start.parents[1:3]  # a kept checkpoint is a folder deeper than the best
     summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
     begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
-    own = ("hydra.", "hydra/", "resume")  # of the run that was
+    own = ("hydra.", "hydra/", "resume")  # of the earlier run alone
     before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
     by_path = {said["resume"].input_line: as_text("resume", str(start))} if said["resume"].value() == "last" else {}
     return [*_still_settings(before, list(said.values())), *(by_path.get(text, text) for text in arguments)]
 
 
 def _still_settings(before: list[str], said: list[Override]) -> list[str]:
-    """What of a run's first overrides the choices that are said anew have: search.size=3 goes with its search=beam."""
+    """Those of a run's first overrides that the choices given now still know: search.size=3 needs search=beam."""
     groups = choices_by_group()
     if not any(override.key_or_group in groups for override in said):
         return before

@@ -1,7 +1,7 @@
 """The schema: every setting, its type and its range, and one clear sentence per mistake.
 
 The YAML files under `conf/` give the values, these dataclasses say what is allowed. Nothing heavy is imported here, so
-that a mistake is told at once.
+that a mistake is reported at once.
 """
 
 from throughtime.config.check import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Plain values checked against the schema, and made of it again."""
+"""Plain values checked against the schema, and the schema turned back into plain values."""
 
 import math
 import types
@@ -23,22 +23,23 @@ def check(values: Mapping[str, Any], schema: type[Schema], where: str = "") -> S
         if key not in hints:
             raise Mistake(f"{where}{key} is no setting{nearest(key, list(hints))}")
     for key in hints:
-        if key not in values and not hasattr(schema, key):  # a default is what there was before there was the setting
+        if key not in values and not hasattr(schema, key):  # a default is what held before the setting existed
             raise Mistake(f"{where}{key} is missing.")
     return schema(**{key: _value(values[key], hints[key], f"{where}{key}") for key in hints if key in values})
 
 
 def without_leftovers(values: Mapping[str, Any], schema: type) -> dict[str, Any]:
-    """The values without those of a choice that was replaced by another of its group: a recipe's words for its own.
+    """The values without leftovers of a choice that another of its group has replaced, as when a recipe sets its own
+    choice.
 
-    What no choice of the group knows stays, and `check` refuses it.
+    What no choice of the group knows is kept, for `check` to refuse.
     """
     hints = get_type_hints(schema, include_extras=True)
     return {key: _chosen_alone(value, hints[key]) if key in hints else value for key, value in values.items()}
 
 
 def _chosen_alone(value: Any, kind: Any) -> Any:
-    """A section's values, those of the choice that its `name` tells alone."""
+    """A section's values, restricted to those of the choice that its `name` gives."""
     sections = [part for part in (get_args(kind) or (kind,)) if is_dataclass(part)]
     chosen = _named(value, sections) if isinstance(value, Mapping) else None
     if chosen is None:
@@ -49,7 +50,7 @@ def _chosen_alone(value: Any, kind: Any) -> Any:
 
 
 def _named(value: Mapping[str, Any], sections: list[Any]) -> Any:
-    """The section whose `name` literal is the one given, or None; a section without a name stands alone."""
+    """The section whose `name` literal is the one given, or None; a section without a name is the only one."""
     if len(sections) == 1:
         return sections[0]
     return next((section for name, section in _by_name(sections).items() if name == value.get("name")), None)
@@ -60,7 +61,7 @@ def _by_name(sections: list[Any]) -> dict[Any, Any]:
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
-    """`value` as the annotation `kind` wants it."""
+    """`value` in the form that the annotation `kind` demands."""
     origin = get_origin(kind)
     if origin is Annotated:
         return _in_range(_value(value, get_args(kind)[0], where), get_args(kind)[1], where)
@@ -102,7 +103,7 @@ def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
 
 
 def _section(value: Any, sections: list[Any], where: str) -> Any:
-    """The section whose `name` literal is the one given; a section without a name stands alone."""
+    """The section whose `name` literal is the one given; a section without a name is the only one."""
     if not isinstance(value, Mapping):
         raise wrong(where, value, "a group of settings")
     if names := tuple(_by_name(sections)):
@@ -139,7 +140,7 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
 
 
 def plain(config: Any) -> Any:
-    """The config as dicts, lists and scalars: what `config.yaml` and the checkpoint hold."""
+    """The config as dicts, lists and scalars: what `config.yaml` and checkpoints hold."""
     if is_dataclass(config):
         return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
     return [plain(item) for item in config] if isinstance(config, list) else config

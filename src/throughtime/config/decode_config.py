@@ -1,4 +1,4 @@
-"""All of `python decode.py`, and what cannot go together there."""
+"""All settings of `python decode.py`, and which of them contradict each other."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from throughtime.config.search import Search, refuse_contradictory_search
 @dataclass(frozen=True)
 class Shortlist:
     """The `best` translations of each source word of a batch, learned from the lines of `source` and `target` (Jean et al.
-    2015), and words that are `frequent`; without files, all words."""
+    2015), and the most `frequent` target words; without files, all words."""
 
     source: str | None
     target: str | None
@@ -21,7 +21,7 @@ class Shortlist:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """All of `python decode.py`."""
+    """All settings of `python decode.py`."""
 
     mode: Literal["search", "score"]
     checkpoint: str | list[str] | None

@@ -1,4 +1,4 @@
-"""Settings that nothing reads because of others: whoever types one is told that it changes nothing."""
+"""Settings that nothing reads because of others: a user who gives one is told that it changes nothing."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from throughtime.config.train_config import TrainConfig
 
 @dataclass(frozen=True)
 class Idle:
-    """Settings, or whole groups of them, that do nothing with what is set `now`, and what they are read with."""
+    """Settings, or whole groups, that do nothing with the current setting `now`, and what they are read with."""
 
     settings: tuple[str, ...]
     now: str
@@ -25,7 +25,7 @@ class Idle:
 
 
 def idle(config: TrainConfig | DecodeConfig) -> list[Idle]:
-    """All that lies idle."""
+    """All idle settings."""
     found = _of_training(config) if isinstance(config, TrainConfig) else _of_decoding(config)
     return [*found, *_of_search(config.search)]
 

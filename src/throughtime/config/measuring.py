@@ -1,4 +1,4 @@
-"""How a model is tested and measured, and what is shown of it on the way."""
+"""How a model is tested and measured, and what is shown of it during training."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ Score = Literal[
 
 @dataclass(frozen=True)
 class StaticEvaluation:
-    """The test text is read with the weights as they are."""
+    """The test text is read with fixed weights."""
 
     name: Literal["static"]
 
@@ -42,7 +42,7 @@ Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation
 
 @dataclass(frozen=True)
 class Metrics:
-    """What decoded texts are measured by against their references (`train/quality.py`)."""
+    """How decoded texts are compared with their references (`train/quality.py`)."""
 
     scores: list[Score]
 

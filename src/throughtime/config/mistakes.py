@@ -1,11 +1,11 @@
-"""What a user can put right, told in one sentence."""
+"""What a user can correct, reported in one sentence."""
 
 from difflib import get_close_matches
 from typing import Any
 
 
 class Mistake(Exception):
-    """Something that a user can put right; its text is the one sentence shown."""
+    """Something that a user can correct; its text is the one sentence shown."""
 
 
 def wrong(setting: str, value: object, allowed: str) -> Mistake:
@@ -37,6 +37,6 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def alternatives(words: list[Any]) -> str:
-    """Words as a sentence lists them."""
+    """Words as a list in a sentence."""
     *others, last = map(str, words)
     return f"{', '.join(others)} or {last}" if others else last

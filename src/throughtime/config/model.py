@@ -1,4 +1,4 @@
-"""What is built: the model, its cell, encoder and context, and what disturbs it in training."""
+"""What is built: the model, its cell, encoder and context, and its dropout."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from throughtime.config.ranges import Count, Range, Rate, Share
 
 @dataclass(frozen=True)
 class LanguageModelShape:
-    """Embedding -> stack -> output; `prefix_lm` goes on with a target where the source ends."""
+    """Embedding -> stack -> output; `prefix_lm` continues with a target where the source ends."""
 
     name: Literal["language_model", "prefix_lm"]
     embedding: Count
@@ -59,8 +59,8 @@ class VanillaCell:
 
 @dataclass(frozen=True)
 class Gates:
-    """How the recurrent weights start, and the bias of the gate that keeps the state: the same for all units, or by
-    `chrono` for each unit a time scale of up to this many steps."""
+    """How the recurrent weights start, and the bias of the gate that keeps the state: the same for all units or, with
+    `chrono`, giving each unit a time scale of up to this many steps."""
 
     recurrent: Recurrent
     forget_bias: Bias
@@ -87,7 +87,7 @@ class ProjectedCell(Gates):
 
 @dataclass(frozen=True)
 class HighwayCell(Gates):
-    """`recurrence_depth` layers a step."""
+    """`recurrence_depth` layers per step."""
 
     name: Literal["highway"]
     recurrence_depth: Count
@@ -160,7 +160,7 @@ Layers = Literal["last", "sum", "concat"]
 
 @dataclass(frozen=True)
 class RecurrentEncoder:
-    """A stack; null is what the decoder has. A user's own cell serves both or neither."""
+    """A stack; null takes the decoder's value, which is the only way to a user's own cell here."""
 
     name: Literal["recurrent"]
     cell: CatalogueCell | None
@@ -187,15 +187,15 @@ Encoder = RecurrentEncoder | ConvolutionalEncoder
 
 @dataclass(frozen=True)
 class SummaryContext:
-    """The source summed up in one vector: in the decoder's first state alone, in the stack's input at every step too, and
-    in the readout too."""
+    """The source summed up in one vector: in the decoder's first state only, in the stack's input at every step, too,
+    or in the readout as well."""
 
     name: Literal["initial_state", "every_step", "every_step_output"]
 
 
 @dataclass(frozen=True)
 class Attentive:
-    """Attention by the state `after` a step (Luong et al. 2015) or `before` it (Bahdanau et al. 2015)."""
+    """Attention whose query is the state `after` a step (Luong et al. 2015) or `before` it (Bahdanau et al. 2015)."""
 
     query: Literal["after", "before"]
     input_feeding: bool
@@ -203,7 +203,7 @@ class Attentive:
 
 @dataclass(frozen=True)
 class AttentionContext(Attentive):
-    """Scores with nothing else to set."""
+    """Attention with nothing else to set."""
 
     name: Literal["dot", "general", "additive"]
 
@@ -230,7 +230,7 @@ Context = SummaryContext | AttentionContext | LocationContext | MultiheadContext
 
 @dataclass(frozen=True)
 class NoDropout:
-    """Every unit stays."""
+    """No dropout."""
 
     name: Literal["none"]
 
@@ -271,8 +271,8 @@ class Variational:
 
 @dataclass(frozen=True)
 class Zoneout:
-    """Units keep their state at random (Krueger et al. 2017), `output` and `memory` (c of an LSTM) at rates of their own;
-    `rate` as in Zaremba."""
+    """Units keep their state at random (Krueger et al. 2017), with separate rates for `output` and `memory` (c of an
+    LSTM); `rate` as in Zaremba."""
 
     name: Literal["zoneout"]
     rate: Rate
@@ -301,14 +301,15 @@ def widths(model: Model) -> list[int]:
 
 
 def output_width(cell: Cell, hidden: int) -> int:
-    """How wide the output of a layer of `hidden` units is, in one direction; an own cell's is taken to be `hidden`."""
+    """The output width of a layer of `hidden` units, in one direction; for a user's own cell, `hidden` is assumed."""
     if isinstance(cell, ProjectedCell):
         return cell.projection or hidden // 2
     return hidden + cell.slow if isinstance(cell, SlowCell) else hidden
 
 
 def refuse_contradictory_cell(cell: Cell, hidden: int, group: str = "cell", width: str = "model.hidden") -> None:
-    """Whatever does not fit a layer's width; the `group` that chose the cell, and the setting that gave the `width`."""
+    """Refuses a cell that does not fit a layer's width. `group`: the one that chose the cell; `width`: the setting that
+    gave the width."""
     if isinstance(cell, ProjectedCell) and hidden < 2:
         raise wrong(width, hidden, f"a number of at least 2 with {group}={cell.name}")
     if isinstance(cell, ProjectedCell) and output_width(cell, hidden) >= hidden:
@@ -318,14 +319,14 @@ def refuse_contradictory_cell(cell: Cell, hidden: int, group: str = "cell", widt
 
 
 def engines_of(cell: str) -> list[str]:
-    """The engines that run a cell of the catalogue; an own cell may be of any kind."""
+    """The engines that run a cell of the catalogue; a user's own cell may be of any kind."""
     linear = cell in ("mingru", "minlstm", "sru", "qrnn", "rg_lru", "mlstm")
     runs = {"native": cell in ("rnn", "lstm", "gru"), "fused": cell != "mlstm", "scan": linear}
     return ["auto", "loop", *(engine for engine, has in runs.items() if has or cell == "own")]
 
 
 def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: str) -> None:
-    """An engine that does not run the cell, or not with what else is asked, and whose place another would take."""
+    """Refuses an engine that cannot run the cell with the other settings, so that another would take its place."""
     able, unable = engines_of(cell.name), {f"cell={cell.name}": list[str]()}
     if _within_step(dropout):
         unable[f"dropout={dropout.name}, which works within the step"] = ["native", "scan"]
@@ -338,14 +339,14 @@ def refuse_other_engine(engine: str, cell: Cell, dropout: Dropout, documents: st
 
 
 def _within_step(dropout: Dropout) -> bool:
-    """Whether the step itself is disturbed."""
+    """Whether the dropout acts within the step."""
     if isinstance(dropout, Variational):
         return dropout.state > 0
     return isinstance(dropout, Zoneout) or (isinstance(dropout, RecurrentDropout) and dropout.candidate > 0)
 
 
 def refuse_contradictory_dropout(dropout: Dropout, cell: Cell) -> None:
-    """Dropout of what a cell does not have."""
+    """Refuses dropout of what a cell does not have."""
     if isinstance(dropout, Variational) and dropout.state and cell.name in (*WITHOUT_PRODUCT, "qrnn"):
         raise wrong(
             "dropout.state", dropout.state, f"0 with cell={cell.name}, whose step multiplies no state by weights"

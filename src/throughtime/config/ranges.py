@@ -1,4 +1,4 @@
-"""Numbers with bounds, by the names that settings give them."""
+"""Numbers with bounds, under the names that the schema uses."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,7 +13,7 @@ class Range:
     above: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether `value` lies inside; a NaN never does."""
+        """Whether `value` is within the bounds; a NaN never is."""
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)

@@ -1,4 +1,4 @@
-"""How it is decoded."""
+"""How decoding searches."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,9 +9,9 @@ from throughtime.config.ranges import Beams, Count, Mass, Natural, Range, Share,
 
 @dataclass(frozen=True)
 class Limits:
-    """What every search keeps to: tokens of a hypothesis, eos included; `repetition`, which the log-probability of a token
-    that has come already is multiplied by; `block_ngrams`, so many tokens in a row never come twice; `banned`, texts that
-    never come."""
+    """What every search observes: the number of tokens of a hypothesis, eos included; `repetition`, the factor on the
+    log-probability of a token that has already occurred; `block_ngrams`, the length of token sequences that never occur
+    twice; `banned`, texts that never occur."""
 
     max_length: Count
     min_length: Natural
@@ -29,7 +29,7 @@ class Greedy(Limits):
 
 @dataclass(frozen=True)
 class Sample(Limits):
-    """Ancestral sampling, the distribution sharpened or cut first."""
+    """Ancestral sampling, from a distribution that may be sharpened or truncated first."""
 
     name: Literal["sample"]
     samples: Beams
@@ -68,7 +68,7 @@ class StochasticBeam(Limits):
 
 @dataclass(frozen=True)
 class MinimumBayesRisk(Sample):
-    """Of `samples`, those that are on average most like the others (minimum Bayes risk), by chrF or BLEU."""
+    """Of `samples`, those that are most similar to the others on average (minimum Bayes risk), by chrF or BLEU."""
 
     name: Literal["minimum_bayes_risk"]  # type: ignore[assignment]
     utility: Literal["chrf", "bleu"]
@@ -79,7 +79,7 @@ Search = Greedy | Sample | Beam | StochasticBeam | MinimumBayesRisk
 
 
 def refuse_contradictory_search(setting: str, search: Search) -> None:
-    """Limits of a search that leave nothing to be found; `setting` names the search."""
+    """Refuses settings of a search that contradict each other; `setting` names the search."""
     if search.min_length > search.max_length:
         raise wrong(f"{setting}.min_length", search.min_length, f"at most {setting}.max_length={search.max_length}")
     if isinstance(search, Beam) and search.n_best > search.size:

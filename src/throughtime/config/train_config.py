@@ -1,4 +1,4 @@
-"""All of `python train.py`, and what cannot go together there."""
+"""All settings of `python train.py`, and which of them contradict each other."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +55,7 @@ LONGEST_NAME = 200  # bytes; file systems take 255
 
 @dataclass(frozen=True)
 class Run:
-    """How a run is called on disk and on W&B; a sweep groups its jobs under its folder's name."""
+    """What a run is called on disk and on W&B; a sweep groups its jobs under its folder's name."""
 
     name: str
     group: str | None
@@ -83,7 +83,7 @@ Tracking = WandbTracking | LocalTracking
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All of `python train.py`."""
+    """All settings of `python train.py`."""
 
     data: Data
     tokenizer: Tokenizer
@@ -112,7 +112,7 @@ class TrainConfig:
     seed: Seed
     resume: str | None
     outputs: str
-    flow: Flow = Flow(rows=0, steps=1)  # noqa: RUF009 - it is immutable; of checkpoints from before there was one
+    flow: Flow = Flow(rows=0, steps=1)  # noqa: RUF009 - it is immutable; for checkpoints older than the setting
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
@@ -197,7 +197,7 @@ def _refuse_contradictory_searches(config: TrainConfig) -> None:
 
 
 def _refuse_unlearnable_state(config: "TrainConfig") -> None:
-    """The first state is learned where a text is read: in a language model, or in the encoder."""
+    """The initial state is learned where a text is read: in a language model, or in the encoder."""
     translates = isinstance(config.model, EncoderDecoderShape)
     if translates and not isinstance(config.encoder, RecurrentEncoder):
         raise wrong("model.learned_state", True, f"false with encoder={config.encoder.name}, which has no state")

@@ -1,4 +1,4 @@
-"""How it is trained: through time, by whose words, by which optimiser, and where."""
+"""How a model is trained: through time, on whose words, by which optimiser, and where."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ class FullBptt:
 
 @dataclass(frozen=True)
 class FixedChunks:
-    """The gradient is cut every `chunk` steps, the state goes on."""
+    """The gradient is cut every `chunk` steps, while the state is carried on."""
 
     name: Literal["fixed"]
     chunk: Count
@@ -25,7 +25,7 @@ class FixedChunks:
 
 @dataclass(frozen=True)
 class JitteredChunks:
-    """Chunks of random length around `chunk`, the learning rate in proportion (Merity et al. 2017, section 5)."""
+    """Chunks of random length around `chunk`, with a learning rate in proportion (Merity et al. 2017, section 5)."""
 
     name: Literal["jittered"]
     chunk: Annotated[int, Range(at_least=5)]
@@ -33,7 +33,7 @@ class JitteredChunks:
 
 @dataclass(frozen=True)
 class Windows:
-    """Every `stride` steps the loss of these, its gradient through `window` steps (Williams and Peng 1990)."""
+    """Every `stride` steps their loss, with its gradient through `window` steps (Williams and Peng 1990)."""
 
     name: Literal["windows"]
     stride: Count
@@ -46,8 +46,8 @@ class Windows:
 
 @dataclass(frozen=True)
 class CheckpointedBptt:
-    """Gradients through the whole sequence, of which only the states every `chunk` steps are kept and the rest is computed
-    once more; null is the square root of the length (Chen et al. 2016)."""
+    """Gradients through the whole sequence, of which only the states every `chunk` steps are kept and the rest is
+    recomputed; null is the square root of the length (Chen et al. 2016)."""
 
     name: Literal["checkpointed"]
     chunk: Count | None
@@ -58,7 +58,7 @@ Tbptt = FullBptt | FixedChunks | JitteredChunks | Windows | CheckpointedBptt
 
 @dataclass(frozen=True)
 class Forcing:
-    """The decoder is fed the target's words, unknown at the rate `word_dropout`."""
+    """The decoder is fed the target's words, replaced by unknown at the rate `word_dropout`."""
 
     name: Literal["forcing"]
     word_dropout: Rate
@@ -75,7 +75,7 @@ class ConstantTeacher:
 
 @dataclass(frozen=True)
 class LinearTeacher:
-    """The share grows evenly over so many steps."""
+    """The share grows linearly over `steps` steps."""
 
     name: Literal["linear"]
     word_dropout: Rate
@@ -97,8 +97,8 @@ Teacher = Forcing | ConstantTeacher | LinearTeacher | InverseSigmoidTeacher
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised: `label_smoothing` of the target's probability is asked for all tokens alike. Reported losses and
-    perplexities are without it."""
+    """What is minimised: the share `label_smoothing` of the target's probability is spread evenly over all tokens.
+    Reported losses and perplexities are without it."""
 
     label_smoothing: Annotated[float, Range(at_least=0, at_most=0.9)]
 
@@ -128,7 +128,7 @@ Optim = Adam | Sgd
 
 @dataclass(frozen=True)
 class Constant:
-    """The learning rate stays."""
+    """The learning rate stays the same."""
 
     name: Literal["constant"]
 
@@ -153,7 +153,7 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Decay:
-    """The rate stays for `hold` epochs, then is multiplied by `factor` at each (Zaremba et al. 2014)."""
+    """The rate is constant for `hold` epochs, then multiplied by `factor` at each (Zaremba et al. 2014)."""
 
     name: Literal["decay"]
     hold: Count
@@ -172,7 +172,8 @@ class NoAveraging:
 
 @dataclass(frozen=True)
 class NonmonotoneAveraging:
-    """The mean of the weights from the first validation loss that is worse than the best before `patience` others."""
+    """The mean of the weights since a validation loss was first worse than the best of all but the last `patience`
+    validations before it."""
 
     name: Literal["nonmonotone"]
     patience: Count
@@ -200,7 +201,7 @@ class Clip:
 @dataclass(frozen=True)
 class Flow:
     """At each validation the gradient of the last target's loss is followed back through `rows` of the validation data, in
-    a text at most `steps` steps; no rows: not at all."""
+    a text for at most `steps` steps; 0 rows turn it off."""
 
     rows: Annotated[int, Range(at_least=0)]
     steps: Annotated[int, Range(at_least=1, at_most=127)]  # a text is validated 128 steps at a time
@@ -216,7 +217,7 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Keep:
-    """So many of the best and of the last checkpoints stay; of several each has a file of its own."""
+    """How many of the best and of the last checkpoints are kept; if several, each in a file of its own."""
 
     best: Count
     last: Count
@@ -224,7 +225,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Trainer:
-    """How long, on what, how often."""
+    """How long to train, on which devices, and how often to validate and save."""
 
     epochs: Count
     steps: Count | None

@@ -31,8 +31,8 @@ class Looked(NamedTuple):
 class Attention(nn.Module, ABC):
     """a_ts = softmax_s(score(q_t, k_s)) over the source steps that count, c_t = sum_s a_ts v_s.
 
-    `width`: of a context. `key` and `value` make keys and values, (sentences, source time, their width), of the encoder's
-    outputs, and leave these as they are unless a form has its own.
+    `width`: of a context. `key` and `value` turn the encoder's outputs into keys and values, (sentences, source time,
+    their width); they are the identity unless a subclass has its own.
     """
 
     def __init__(self, width: int):
@@ -42,8 +42,8 @@ class Attention(nn.Module, ABC):
         self.value: nn.Module = nn.Identity()
 
     def unseen(self, memory: Tensor) -> Tensor:
-        """What is known before the first step of where attention has looked: (sentences, source time, channels), no channel
-        unless the scores depend on it."""
+        """What is known before the first step about where attention has looked: (sentences, source time, channels),
+        with no channels unless the scores depend on it."""
         return memory.new_zeros(*memory.shape[:2], 0)
 
     @abstractmethod
@@ -51,16 +51,16 @@ class Attention(nn.Module, ABC):
         """(sentences, queries, hidden), (sentences, source time, key width) -> (sentences, queries, source time)."""
 
     def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> Looked:
-        """Queries (rows, time, hidden), the hypotheses of a sentence in rows one after another, and what each has seen (rows,
-        source time, channels)."""
+        """Queries (rows, time, hidden), a sentence's hypotheses in consecutive rows, and what each row has seen (rows, source
+        time, channels)."""
         rows, time, _ = queries.shape
         found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
         contexts, looked = self.contexts(found, source.values)
         return Looked(contexts.view(rows, time, -1), seen, looked.view(rows, time, -1))
 
     def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights as `scores` are shaped, (sentences, source time, value width) -> (sentences, queries, width), and where a
-        query looked, (sentences, queries, source time)."""
+        """Weights in the shape of `scores`, values (sentences, source time, value width) -> contexts (sentences,
+        queries, width), and where each query looked, (sentences, queries, source time)."""
         return found @ values, found
 
 
@@ -132,10 +132,10 @@ class LocationAttention(AdditiveAttention):
 
 
 class MultiheadAttention(Attention):
-    """Scaled dot products in `heads` parts side by side (Vaswani et al. 2017, section 3.2.2).
+    """Scaled dot products in `heads` parallel parts (Vaswani et al. 2017, section 3.2.2).
 
-    q = Q q_t, k_s = W m_s, v_s = V m_s, each of `hidden` units cut into heads of d; score = q . k_s / sqrt(d); c_t = O of
-    the heads' contexts side by side.
+    q = Q q_t, k_s = W m_s, v_s = V m_s, each of `hidden` units split into heads of d; score = q . k_s / sqrt(d);
+    c_t = O times the heads' contexts, concatenated.
     """
 
     def __init__(self, hidden: int, width: int, heads: int):
@@ -150,7 +150,7 @@ class MultiheadAttention(Attention):
         return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
 
     def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Where a query looked is the heads' mean."""
+        """Where a query looked is the mean over the heads."""
         return self.out((found @ self._heads(values)).transpose(1, 2).flatten(2)), found.mean(1)
 
     def _heads(self, sequence: Tensor) -> Tensor:

@@ -14,16 +14,16 @@ from throughtime.nn.stack import Layer, Stack, StackState
 
 
 class Bridge(nn.Module):
-    """The decoder's first state out of the encoder's last, layer by layer from the top and state tensor by state tensor, so
-    that no layer, direction or kind of state gets into another's place.
+    """The decoder's first state from the encoder's last, matched layer by layer from the top and state tensor by state
+    tensor, so that no layer, direction or kind of state takes another's place.
 
     linear   s_0 = tanh(B [forward; backward] + b)
     copy     s_0 = [forward; backward], for a decoder that is as wide as both together
     zero     the decoder's own initial state
 
-    `sizes`: of the encoder's state (`encoder.Reader`). A decoder deeper than the encoder takes the encoder's first layer for
-    all that lie below; a state tensor that the encoder does not have is made of its output. What the decoder's cell does
-    not count among its `bridged` states is left as its initial state has it.
+    `sizes`: of the encoder's state (`encoder.Reader`). If the decoder is deeper than the encoder, its lowest layers all
+    take the encoder's first layer; a state tensor that the encoder lacks is made from its output. States that the
+    decoder's cell does not list as `bridged` keep their initial values.
 
     Raises:
         Mistake: a state that cannot be copied.
@@ -31,7 +31,7 @@ class Bridge(nn.Module):
 
     def __init__(self, kind: Literal["linear", "copy", "zero"], sizes: Sequence[dict[str, int]], decoder: Stack):
         super().__init__()
-        # Layer by layer, which one of the encoder it is made of, and each state of which state of that.
+        # For each layer: the encoder's layer it is made from, and for each of its states which one of that layer's.
         self._taken: list[tuple[int, dict[str, str]]] = []
         self.layers = nn.ModuleList()
         for place, layer in enumerate(decoder.layers):
@@ -56,7 +56,7 @@ class Bridge(nn.Module):
 
 
 def _refuse_uncopied(sizes: dict[str, tuple[int, int]]) -> None:
-    """By state how wide it is, in the encoder and in the decoder."""
+    """`sizes`: for each state its width in the encoder and in the decoder."""
     for name, (read, written) in sizes.items():
         if read != written:
             allowed = f"linear, or an encoder with {written} for the decoder's {name} and not {read}, by encoder.hidden"
@@ -77,5 +77,5 @@ class Summary(nn.Module):
 
 
 def side_by_side(sides: Sequence[CellState], name: str) -> Tensor:
-    """A state tensor of all directions, (batch, directions x size)."""
+    """One state tensor of all directions, concatenated: (batch, directions x size)."""
     return torch.cat([side[name] for side in sides], dim=-1)

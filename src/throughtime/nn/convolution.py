@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Conv1d):
-    """(batch, features in, time) -> (batch, features out, time), with zeros beyond both ends, of an even window one more at
-    the right: as by torch's `padding="same"`, which warns of that."""
+    """(batch, features in, time) -> (batch, features out, time), padded with zeros at both ends (for an even window,
+    one more on the right), as torch's `padding="same"` does, but without its warning about even windows."""
 
     def forward(self, input: Tensor) -> Tensor:
         beyond = self.kernel_size[0] - 1

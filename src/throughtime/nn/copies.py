@@ -1,4 +1,4 @@
-"""Copies of a model that share its weights, and have other parts in the places of some."""
+"""Copies of a model that share its weights, with some of its parts replaced."""
 
 import copy
 from collections.abc import Callable
@@ -12,8 +12,8 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def evaluating(model: Model) -> Model:
-    """The model with its weights, undisturbed by what training does; nothing is compiled for it, as a job is often over
-    before a compiler is."""
+    """A copy in evaluation mode that shares the model's parameters and buffers. Nothing is compiled for it, as a job is
+    often over before a compiler is."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     found = copy.deepcopy(model, shared).eval()
     for part in found.modules():
@@ -23,7 +23,7 @@ def evaluating(model: Model) -> Model:
 
 
 def exchange(model: nn.Module, other: Callable[[nn.Module], nn.Module]) -> None:
-    """Puts in the place of each part of a model what `other` makes of it."""
+    """Replaces each part of a model with what `other` makes of it."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             setattr(parent, name, other(child))

@@ -1,4 +1,4 @@
-"""The target side: a stack that begins from what the encoder has read, and may look at it again at every step."""
+"""The target side: a stack that starts from what the encoder has read, and may look at it again at every step."""
 
 from functools import partial
 from typing import NamedTuple, cast
@@ -19,10 +19,10 @@ from throughtime.nn.state import detach, in_chunks
 class Form(NamedTuple):
     """How the context and the last readout reach the decoder beyond its first state.
 
-    `early`: attention by the state before a step, its context into the stack's input (Bahdanau et al. 2015), rather than by
-    the state behind it (Luong et al. 2015); a summary is there at every step anyway. `feeding`: the readout of the step
-    before goes into the stack's input (Luong et al. 2015, section 3.3). `reads_context`, `reads_words`: what the readout
-    sees beside the stack's output.
+    `early`: the query is the state before a step, and the context goes into the stack's input (Bahdanau et al. 2015);
+    otherwise the query is the state after it (Luong et al. 2015). A summary is an input at every step either way.
+    `feeding`: the previous step's readout goes into the stack's input (Luong et al. 2015, section 3.3).
+    `reads_context`, `reads_words`: what the readout sees besides the stack's output.
     """
 
     early: bool = False
@@ -32,17 +32,17 @@ class Form(NamedTuple):
 
 
 class DecoderSource(NamedTuple):
-    """What a decoder may look at, a row a sentence: the source as attention sees it, and the `summary`, (sentences, width);
-    what a decoder has no use for is 0 wide."""
+    """What a decoder may look at, one row per sentence: the source as attention sees it, and the `summary`, (sentences,
+    width); what a decoder has no use for is 0 wide."""
 
     attended: Attended
     summary: Tensor
 
 
 class DecoderState(NamedTuple):
-    """All that the next step needs: the source, and for each hypothesis (one a sentence in training, several side by side
-    in a search) the stack's state, its last `output`, the readout `fed` back, what attention has `seen`, and where it
-    looked in the last steps, `attention` (rows, time, source time); what a decoder has no use for is 0 wide."""
+    """All that the next step needs: the source, and for each hypothesis (one per sentence in training, several in a
+    search) the stack's state, its last `output`, the readout `fed` back, what attention has `seen`, and where it looked
+    in the last steps, `attention` (rows, time, source time); what a decoder has no use for is 0 wide."""
 
     source: DecoderSource
     stack: StackState
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
     """Teacher-forced or step by step: token ids (batch, time) and a state -> readouts (batch, time, width) and a state.
 
     The stack's input is [word; context if a summary or early; readout if fed]. All steps go through the stack at once
-    unless one waits for what another has attended to or read out.
+    unless each needs what the step before it has attended to or read out.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Decoder(nn.Module):
         )
 
     def _output(self, state: StackState) -> Tensor:
-        """What the top layer's state says its output was."""
+        """The top layer's last output, as its state holds it."""
         cell = cast(Cell, cast(Layer, self.stack.layers[-1]).cells[0])
         return state[-1][0][cell.states[0]]
 
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         return torch.cat(found, dim=1), state
 
     def _advance(self, words: Tensor, state: DecoderState, noise: StackNoise | None) -> tuple[Tensor, DecoderState]:
-        """Words (batch, time, features): all steps, or the one that waited."""
+        """Words (batch, time, features): of all steps, or of a single one."""
         source, hypotheses = state.source, len(words) // len(state.source.summary)
         summary = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words)
         looked = Looked(summary, state.seen, state.attention)
@@ -135,10 +135,10 @@ class Decoder(nn.Module):
 
 
 def cut_off(state: DecoderState) -> DecoderState:
-    """The same values without the gradient from step to step; that to the source stays."""
+    """The same values without the gradient from step to step; the gradient to the source is kept."""
     return DecoderState(state.source, *detach(list(state[1:])))
 
 
 def _at_every_step(vector: Tensor, words: Tensor) -> Tensor:
-    """(batch, width) -> (batch, time, width), time that of the words."""
+    """(batch, width) -> (batch, time, width), repeated for every step of the words."""
     return vector[:, None].expand(-1, words.shape[1], -1)

@@ -1,4 +1,4 @@
-"""Dropout where the papers put it, and what goes with it."""
+"""Dropout of units and of whole words, and how much is dropped where."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 
 class Units(nn.Module):
-    """Drops units at a rate, each at every step by itself, or `locked`, by one mask for all steps of a sequence (Gal and
-    Ghahramani 2016): (batch, time, features) -> the same."""
+    """Drops units at a rate, independently at every step or, if `locked`, by one mask for all steps of a sequence (Gal
+    and Ghahramani 2016): (batch, time, features) -> the same."""
 
     def __init__(self, rate: float, locked: bool):
         super().__init__()
         self.rate, self.locked = rate, locked
 
     def draw(self, like: Tensor) -> Tensor | None:
-        """The mask for a sequence like this (batch, ..., features), (batch, 1, features); None where there is none."""
+        """A mask (batch, 1, features) for a sequence like this (batch, ..., features); None where none is used."""
         if not (self.locked and self.training and self.rate):
             return None
         return nn.functional.dropout(like.new_ones(len(like), 1, like.shape[-1]), self.rate)
@@ -28,7 +28,7 @@ class Units(nn.Module):
 
 
 class Words(nn.Module):
-    """Drops whole words, all their places in a batch at once (Gal and Ghahramani 2016, section 4.2).
+    """Drops whole words, each at all its places in a batch alike (Gal and Ghahramani 2016, section 4.2).
 
     tokens (batch, time) and their vectors (batch, time, features) -> the vectors, some zero, the others scaled up.
     """
@@ -38,7 +38,7 @@ class Words(nn.Module):
         self.vocabulary, self.rate = vocabulary, rate
 
     def draw(self, like: Tensor) -> Tensor | None:
-        """What is left of each word, (vocabulary,); None where nothing is dropped."""
+        """The factor for each word, (vocabulary,); None where nothing is dropped."""
         if not self.training or not self.rate:
             return None
         return nn.functional.dropout(like.new_ones(self.vocabulary), self.rate)
@@ -50,9 +50,9 @@ class Words(nn.Module):
 
 
 class Rates(NamedTuple):
-    """How much is dropped where: of the words, before the first layer, between layers, before the output, of the recurrent
-    weights, and whether one mask serves all steps; and within the step of a cell, as `nn/cells/noisy.py` has it, of the
-    state before the product, of the change of output and memory, and of the candidate."""
+    """How much is dropped where: of the words, before the first layer, between layers, before the output, and of the
+    recurrent weights; whether one mask serves all steps; and within a cell's step (`nn/cells/noisy.py`) of the state
+    before the product, of the change of output and memory, and of the candidate."""
 
     words: float = 0.0
     inputs: float = 0.0

@@ -20,7 +20,7 @@ Combination = Literal["last", "sum", "concat"]
 
 
 class Encoded(NamedTuple):
-    """A source read: `memory` (batch, time, width), `mask` (batch, time) true where the source counts, final `state`."""
+    """A read source: `memory` (batch, time, width), `mask` (batch, time) true where it counts, final `state`."""
 
     memory: Tensor
     mask: Tensor
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
     `reversed_source`: read from the last word to the first (Sutskever et al. 2014); the closing eos and the padding stay
     where they are. The memory is in the order of the source all the same, so that what attends to it sees the same words
-    at the same places, however they were read; it is dropped out as what the output layer reads is.
+    at the same places, however they were read; it gets the same dropout as what the output layer reads.
     """
 
     def __init__(self, embedding: nn.Embedding, reader: Reader, rates: Rates, reversed_source: bool = False):
@@ -79,7 +79,7 @@ def combined_width(widths: Sequence[int], combination: Combination) -> int:
 
 
 class RecurrentReader(Reader):
-    """A stack, of which the outputs of its layers are kept as `combination` says."""
+    """A stack whose layers' outputs are combined as `combination` says."""
 
     def __init__(self, stack: Stack, combination: Combination = "last"):
         super().__init__()
@@ -104,7 +104,7 @@ class ConvolutionalReader(Reader):
     x_0 = P (w + p) + b, p as in Vaswani et al. 2017, section 3.5, so that a source may be of any length
     x_l = (x_{l-1} + A_l * sigmoid(B_l)) sqrt(1/2), [A_l; B_l] a convolution over `window` steps of x_{l-1}
 
-    Nothing is seen of a source beyond its ends but zeros. The final state is the mean of the memory over the source.
+    Beyond its ends a source counts as zeros. The final state is the mean of the memory over the source.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ConvolutionalReader(Reader):
 
 
 def positions(vectors: Tensor) -> Tensor:
-    """(batch, time, features) -> (time, features): sine and cosine by turns, wavelengths from 2 pi to 10,000 times that."""
+    """(batch, time, features) -> (time, features): alternate sines and cosines, wavelengths 2 pi to 20,000 pi."""
     _, time, features = vectors.shape
     pairs = torch.arange(0, features, 2, device=vectors.device, dtype=vectors.dtype)
     angles = torch.arange(time, device=vectors.device, dtype=vectors.dtype)[:, None] / 10_000 ** (pairs / features)

@@ -1,4 +1,4 @@
-"""The models: a language model, one that goes on from a prefix, an encoder-decoder. Ids in, logits out, state in and out."""
+"""A language model, one that continues a prefix, and an encoder-decoder: ids and state in, logits and state out."""
 
 from functools import partial
 
@@ -40,7 +40,7 @@ class LanguageModel(nn.Module):
         noise: TextNoise | None = None,
     ) -> tuple[Tensor, StackState]:
         """What the stack makes of the tokens, (batch, time, width), and the state after the last step, or after each row's
-        first `lengths` (batch,); before the steps in `resets` (batch, time) it begins anew."""
+        first `lengths` (batch,) steps; before the steps in `resets` (batch, time) the state starts afresh."""
         words = self.words(tokens, self.embedding(tokens), noise and noise.words)
         found: tuple[Tensor, StackState] = self.stack(words, state, lengths, resets, noise and noise.stack)
         return found
@@ -51,7 +51,7 @@ class LanguageModel(nn.Module):
 
 
 class PrefixModel(nn.Module):
-    """p(y_t | y_<t, x) by one language model: it reads x, closed by eos, as its prefix, and goes on with y.
+    """p(y_t | y_<t, x) by one language model: it reads x, closed by eos, as its prefix, and continues with y.
 
     An encoder-decoder whose two sides share all their weights, with nothing but the state in between.
     """
@@ -102,8 +102,8 @@ class EncoderDecoder(nn.Module):
     ) -> Tensor:
         """What the output layer takes at each target step, (batch, time, width).
 
-        The decoder's gradient through time is cut every `chunk` steps. Where `own` (batch, time) is true a word drawn from
-        the step before stands in the target's place (Bengio et al. 2015); no gradient goes through the draw.
+        The decoder's gradient through time is cut every `chunk` steps. Where `own` (batch, time) is true, a word drawn
+        from the previous step's prediction replaces the target's (Bengio et al. 2015); no gradient goes through it.
         """
         state = self.start(source, source_lengths)
         if own is None:

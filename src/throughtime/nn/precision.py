@@ -1,4 +1,4 @@
-"""Products of many steps with a matrix that stays, in the precision of choice."""
+"""Products of many steps with one fixed matrix, in a chosen precision."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,7 +11,7 @@ from throughtime.nn.products import bf16_on_cpu, multiplication
 
 Precision = Literal["float32", "bf16", "int8"]
 
-TYPICAL_ROWS = 320  # that a packed matrix is laid out for; any other number is right, too
+TYPICAL_ROWS = 320  # the number that a packed matrix is laid out for; with any other the results are correct, too
 
 
 def product(matrix: Tensor, bias: Tensor | None, precision: Precision) -> Callable[[Tensor], Tensor]:
@@ -27,8 +27,8 @@ def product(matrix: Tensor, bias: Tensor | None, precision: Precision) -> Callab
 
 
 def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """Both sides in 8 bits, summed in 32: each row of the matrix, and each x, has a scale of its own, so that no x depends
-    on the others beside it."""
+    """Both factors in 8 bits, summed in 32: each row of the matrix, and each x, has a scale of its own, so that no x
+    depends on the others in the batch."""
     scales = (matrix.abs().amax(dim=1) / 127).clamp(min=1e-20)
     whole = (matrix / scales[:, None]).round().to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(whole.contiguous(), [TYPICAL_ROWS, matrix.shape[1]])
@@ -37,7 +37,7 @@ def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
     def multiplied(x: Tensor) -> Tensor:
         scale = x.abs().amax(dim=1, keepdim=True).add_(1e-20)
         signed = (x * (127 / scale)).round_().to(torch.int8)
-        low = signed.view(torch.uint8).bitwise_xor_(128)  # + 128: oneDNN is quick where the left side has no sign
+        low = signed.view(torch.uint8).bitwise_xor_(128)  # + 128: oneDNN is fast where the left factor is unsigned
         found = torch.ops.onednn.qlinear_pointwise(
             low, 1 / 127, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -47,7 +47,7 @@ def _in_int8(matrix: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 
 
 def chosen(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """The precision of `precision=`; `auto` is the quickest that the device has.
+    """The precision of `precision=`; `auto` is the fastest that the device has.
 
     Raises:
         Mistake: the device has no products of the precision.

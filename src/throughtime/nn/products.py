@@ -1,5 +1,5 @@
 """Products with a weight, by the fastest kernel there is: oneDNN's on a CPU, where torch itself takes a slower one for
-float32. What torch calls its kernels is known here, and of the quantised ones in `precision.py`."""
+float32. Torch's names for these kernels occur only here, those of the quantised ones in `precision.py`."""
 
 from collections.abc import Callable
 from functools import cache
@@ -29,7 +29,7 @@ class Linear(nn.Linear):
 
 
 def multiplication(matrix: Tensor, rows: int, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), which is laid out ahead."""
+    """A function x -> x matrix^T + bias for many x (rows, in) and one `matrix` (out, in), laid out in advance."""
     if rows * matrix.numel() <= SMALL and matrix.device.type == "cpu" and matrix.dtype == torch.float32:
         columns = matrix.t().contiguous()
         return (lambda x: x @ columns) if bias is None else (lambda x: torch.addmm(bias, x, columns))
@@ -71,7 +71,7 @@ def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 class _Linear(torch.autograd.Function):
-    """oneDNN's product with its derivative; that of the weight is torch's, which there is the faster."""
+    """oneDNN's product and its derivative; the weight's gradient is by torch's product, which is faster there."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,11 +9,11 @@ from throughtime.nn.products import Linear
 
 
 class Readout(nn.Module):
-    """What the output layer reads, made of the stack's output h, the context c, and with `words` the word y before.
+    """What the output layer reads, made of the stack's output h, the context c and, with `words`, the previous word y.
 
     plain    h; with a context tanh(W [h; c]) (Luong et al. 2015, eq. 5)
     deep     tanh(W [h; c; y] + b) (Pascanu et al. 2014)
-    maxout   the larger of each two units of W [h; c; y] + b (Bahdanau et al. 2015, A.2.2)
+    maxout   the larger of each pair of units of W [h; c; y] + b (Bahdanau et al. 2015, A.2.2)
     """
 
     def __init__(self, kind: Literal["plain", "deep", "maxout"], hidden: int, context: int, words: int, width: int):
@@ -31,5 +31,5 @@ class Readout(nn.Module):
         return self.shaped(self.linear(torch.cat(parts, dim=-1)))
 
     def shaped(self, made: Tensor) -> Tensor:
-        """What becomes of the product, (..., width x pieces) -> (..., width)."""
+        """The nonlinearity applied to the product, (..., width x pieces) -> (..., width)."""
         return torch.tanh(made) if self.pieces == 1 else made.unflatten(-1, (-1, 2)).amax(-1)

@@ -1,6 +1,6 @@
-"""A model made ready for many steps with the weights that it has: their matrices packed once, in a lower precision if
-asked, the first layer's input product of every word kept, what the readout makes of the source computed once, and the state
-stepped without an engine around it. States, sums over the source and logits stay in float32."""
+"""A model made ready for many single steps with its current weights: matrices are packed once, in a lower precision if
+asked; the first layer's input product of every word is kept; the readout's product with the source is computed once;
+and steps are taken without an engine around them. States, sums over the source and logits stay in float32."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -18,7 +18,7 @@ from throughtime.nn.precision import Precision, product
 from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Layer
 
-LARGEST_TABLE = 1 << 25  # numbers in the products of all words
+LARGEST_TABLE = 1 << 25  # numbers in the table of all words' products
 
 
 def ready(model: Model, precision: Precision) -> Model:
@@ -41,7 +41,7 @@ def _made_ready(part: nn.Module, precision: Precision) -> nn.Module:
 
 
 def _keep_products(part: LanguageModel | Decoder) -> None:
-    """Looks up what the first layer makes of a word, where it reads nothing else and nothing else reads the word."""
+    """Looks up the first layer's product with a word, where it reads nothing else and nothing else reads the word."""
     first, words = part.stack.layers[0], part.embedding
     if not isinstance(first, ReadyLayer) or first.cell.features != words.embedding_dim:
         return
@@ -55,8 +55,8 @@ def _keep_products(part: LanguageModel | Decoder) -> None:
 
 
 def _read_out_the_source(decoder: Decoder, precision: Precision) -> None:
-    """Where nothing but the readout sees the context c, and it is a sum of the source's values v, attention is given the
-    readout's part of these: W_c c = W_c sum_s a_s v_s = sum_s a_s (W_c v_s)."""
+    """Where only the readout sees the context c, and c is a sum of the source's values v, attention gets the values
+    already multiplied by the readout's weight: W_c c = W_c sum_s a_s v_s = sum_s a_s (W_c v_s)."""
     attention, readout = decoder.attention, decoder.readout
     if attention is None or decoder.form.early or isinstance(attention, MultiheadAttention):
         return
@@ -65,7 +65,7 @@ def _read_out_the_source(decoder: Decoder, precision: Precision) -> None:
 
 
 class ReadyReadout(Readout):
-    """A readout that is given its part of the context ready-made: h, W_c c, y."""
+    """A readout that is given its product with the context ready-made: h, W_c c, y."""
 
     def __init__(self, readout: Readout, hidden: int, context: int, precision: Precision):
         nn.Module.__init__(self)
@@ -91,12 +91,12 @@ class ReadyLinear(nn.Module):
 
 
 def steps_alone(layer: Layer) -> bool:
-    """Whether a layer goes one way, and its cell's input product is the usual one."""
+    """Whether a layer has one direction only, and its cell's input product is the usual one."""
     return len(layer.cells) == 1 and type(cast(Cell, layer.cells[0]).active).project is Cell.project
 
 
 class ReadyLayer(nn.Module):
-    """A layer that takes single steps by itself; whatever is longer, or ragged, is left to the layer as it was."""
+    """A layer that takes single steps without an engine; anything else is left to the original layer."""
 
     def __init__(self, layer: Layer, precision: Precision):
         super().__init__()
@@ -126,8 +126,8 @@ class ReadyLayer(nn.Module):
 
 
 def lstm_step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState) -> CellState:
-    """`Lstm.step` in half its time on a processor, whose sigmoid is several times as fast as its tanh: one sigmoid for all
-    gates, and tanh(x) = 2 sigmoid(2 x) - 1."""
+    """`Lstm.step` in half its time on a CPU, where sigmoid is several times as fast as tanh: one sigmoid for all gates,
+    and tanh(x) = 2 sigmoid(2 x) - 1."""
     gates = input_gates + recurrent_gates
     i, f, g, o = gates.chunk(4, dim=-1)
     g.mul_(2)

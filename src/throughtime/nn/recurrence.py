@@ -33,21 +33,21 @@ def run(
 
     Args:
         inputs: (batch, time, features).
-        state: where the recurrence starts, each tensor (batch, its size); what is not given is `cell.initial_state`'s.
+        state: where the recurrence starts, each tensor (batch, its size); by default as in `cell.initial_state`.
         lengths: (batch,) on the CPU, the steps that count in each row; None where all do.
         backward: from each row's last step that counts to its first.
         engine: `loop`, `native`, `fused`, `scan`, or `auto` for the fastest that has the cell, or `uncompiled` for the
-            fastest of those that need no compiler; one that does not know a cell, or cannot run a batch, leaves it to `loop`.
-        resets: (batch, time), steps before which a row begins anew from `cell.initial_state`; backward, too, no state
-            comes over the boundary before such a step.
+            fastest of those that need no compiler; one that lacks a cell, or cannot run a batch, leaves it to `loop`.
+        resets: (batch, time), steps before which a row restarts from `cell.initial_state`; backward, too, no state
+            crosses the boundary before such a step.
         noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
 
     Returns:
-        Outputs (batch, time, width), zero behind a row's length, and the state after each row's last step.
+        Outputs (batch, time, width), zero beyond a row's length, and the state after each row's last step.
 
     Raises:
         Mistake: `engine=fused`, and the cell's step can't be compiled.
-        ValueError: inputs or a state of another shape, which torch's kernels would read on beyond their ends.
+        ValueError: inputs or a state of another shape, beyond whose ends torch's kernels would read on.
     """
     cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
     _refuse_other_shapes(cell, inputs, state)
@@ -99,7 +99,7 @@ def _run(
 
 def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None, compiling: bool) -> str:
     """The fastest engine for a batch: `scan` where the recurrence is linear; torch's where it has the cell and the batch
-    (the derivative of its packed sequences takes time in the square of the length on a CPU); the compiled one where there
+    (on a CPU the derivative of its packed sequences takes time quadratic in the length); the compiled one where there
     is enough work."""
     if isinstance(cell, LinearCell | Mlstm):
         return "scan"
@@ -120,7 +120,7 @@ def _low_and_wide(cell: Cell) -> bool:
 
 
 def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
-    """(batch, time, ...) with each row's first `lengths` steps in reverse and the padding where it was."""
+    """(batch, time, ...) with each row's first `lengths` steps reversed and the padding left in place."""
     if lengths is None:
         return sequence.flip(1)
     time = torch.arange(sequence.shape[1], device=sequence.device)
@@ -130,7 +130,7 @@ def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _from_behind(resets: Tensor, lengths: Tensor | None) -> Tensor:
-    """The resets of the reversed sequence: the boundary before a step is met after it, in front of its neighbour."""
+    """The resets of the reversed sequence, in which the boundary before step t comes after it, before step t - 1."""
     cuts = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
     if lengths is not None:
         cuts = cuts & counted(cuts, lengths - 1)

@@ -1,4 +1,4 @@
-"""Layers on one another, each in one direction or both."""
+"""Stacked layers, each in one direction or both."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast
@@ -26,7 +26,7 @@ class StackNoise(NamedTuple):
 
 
 class TextNoise(NamedTuple):
-    """What is drawn once for texts that come in parts: what is left of each word, and the stack's noise."""
+    """What is drawn once for texts that come in parts: the factor for each word, and the stack's noise."""
 
     words: Tensor | None
     stack: StackNoise
@@ -67,7 +67,7 @@ class Layer(nn.Module):
         noise: Noise | None,
         /,
     ) -> tuple[Tensor, CellState]:
-        """One direction, the second of them backward."""
+        """One direction; the second one runs backward."""
         cell = cast(Cell, self.cells[direction])
         return recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, noise)
 
@@ -132,7 +132,7 @@ class Stack(nn.Module):
         resets: Tensor | None = None,
         noise: StackNoise | None = None,
     ) -> tuple[Tensor, StackState]:
-        """The last layer's outputs and the state, of `layered`."""
+        """The last layer's outputs and the state, from `layered`."""
         outputs, final = self.layered(inputs, state, lengths, resets, noise)
         return outputs[-1], final
 
@@ -144,7 +144,7 @@ class Stack(nn.Module):
         resets: Tensor | None = None,
         noise: StackNoise | None = None,
     ) -> tuple[list[Tensor], StackState]:
-        """The outputs of every layer, (batch, time, its width), the last one's behind, and the state after the last step.
+        """The outputs of every layer in order, each (batch, time, its width), and the state after the last step.
 
         Args:
             inputs: (batch, time, features).
@@ -165,7 +165,7 @@ class Stack(nn.Module):
 
 
 def _disturbed(cell: Cell, rates: Rates) -> Cell:
-    """The cell with the noise in its step that the regularisation asks for."""
+    """The cell, with the noise in its step that the rates ask for."""
     if rates.zoneout is not None:
         return ZoneoutCell(cell, *rates.zoneout)
     if rates.candidate:

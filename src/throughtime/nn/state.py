@@ -1,4 +1,4 @@
-"""State trees: what a recurrence carries from step to step, given in and handed out, never hidden in a module.
+"""State trees: what a recurrence carries from step to step, passed in and returned, never hidden in a module.
 
 A tree is a tensor, or a dict, (named) tuple or list of trees; every tensor's first axis is the batch row.
 """
@@ -36,8 +36,8 @@ def in_chunks(
     chunk: int | None,
     cut: Callable[[State], State] = detach,
 ) -> Tensor:
-    """What `read` makes of inputs (batch, time), chunk by chunk, (batch, time, width): truncated BPTT inside a sequence, the
-    state going on from one to the next without what `cut` takes of its gradient."""
+    """What `read` makes of inputs (batch, time), chunk by chunk -> (batch, time, width): truncated BPTT inside a
+    sequence, where each chunk starts from the previous one's state, less the gradient that `cut` removes."""
     outputs: list[Tensor] = []
     for part in inputs.split(chunk or inputs.shape[1], dim=1):
         found, state = read(part, cut(state) if outputs else state)
@@ -54,17 +54,17 @@ def leaves(state: State) -> list[Tensor]:
 
 
 def with_leaves(state: State, tensors: Iterable[Tensor]) -> State:
-    """The tree with other tensors in the places of its own."""
+    """The tree with its tensors replaced by others, in the order of `leaves`."""
     given = iter(tensors)
     return map_state(lambda _: next(given), state)
 
 
 def replace_rows(state: State, rows: Tensor, fresh: State) -> State:
-    """The tree with those rows (batch,) or (batch, 1) that are true taken from a tree of the same shape."""
+    """The tree, with the rows where `rows`, (batch,) or (batch, 1), is true taken from a tree of the same shape."""
     pairs = zip(leaves(state), leaves(fresh), strict=True)
     return with_leaves(state, (torch.where(rows.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in pairs))
 
 
 def select_rows(state: State, rows: Tensor) -> State:
-    """The tree of the given batch rows, in that order; a row may come several times. `rows`: (chosen,)."""
+    """The tree of the given batch rows, in that order; a row may occur several times. `rows`: (chosen,)."""
     return map_state(lambda tensor: tensor.index_select(0, rows), state)

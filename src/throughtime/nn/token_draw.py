@@ -1,15 +1,15 @@
-"""A token by chance, from one number a row, so that it may be drawn elsewhere than where the distribution lies."""
+"""A random token from one number per row, which may have been drawn on another device than the distribution's."""
 
 import torch
 from torch import Tensor
 
 
 def token_at(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Logits (..., vocabulary) and numbers at least 0 and below 1 (..., 1) -> tokens (..., 1), each as often as its
-    probability says: the first at which the distribution function comes to 1 - `uniform` (inverse transform sampling).
+    """Logits (..., vocabulary) and numbers at least 0 and below 1 (..., 1) -> tokens (..., 1), each with its own
+    probability: the first at which the distribution function reaches 1 - `uniform` (inverse transform sampling).
 
     In float64, where the device has it: in float32 the last of many probabilities would be lost in their sum. Where the
-    logits are no numbers, as of a model that has diverged, it is the last token.
+    logits are NaN, as those of a model that has diverged, it is the last token.
     """
     finest = torch.float32 if logits.device.type == "mps" else torch.float64
     reached = logits.softmax(dim=-1, dtype=finest).cumsum(dim=-1)

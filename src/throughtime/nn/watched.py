@@ -1,4 +1,4 @@
-"""A model that remembers every state it comes through, for whoever asks how a gradient gets there."""
+"""A model that remembers every state it passes through, to show how much gradient arrives at each."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -13,7 +13,7 @@ from throughtime.nn.state import replace_rows
 
 
 def watched(model: Model) -> Model:
-    """A copy of a model, with its weights and undisturbed, whose layers go step by step and keep all states."""
+    """A copy in evaluation mode that shares a model's weights, and whose layers go step by step and keep all states."""
     found = evaluating(model)
     exchange(found, lambda part: WatchedLayer(part) if isinstance(part, Layer) else part)
     return found
@@ -27,8 +27,8 @@ def layers(model: nn.Module) -> Iterator[tuple[str, "WatchedLayer"]]:
 
 
 class WatchedLayer(Layer):
-    """A layer over whole rows, without padding; of both directions, without resets too. `seen`: for each direction the
-    states (rows, size) after every step, in the order in which it goes through them."""
+    """A layer over whole rows, without padding and, if it has both directions, without resets. `seen`: for each
+    direction the states (rows, size) after every step, in the order in which it goes through them."""
 
     def __init__(self, layer: Layer):
         super().__init__(list(layer.cells), layer.merge, "loop")  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from throughtime.run.decode.scores import References
 from throughtime.run.decode.sources import Source, sources
 from throughtime.run.decode.workers import Submit, in_order, workers
 
-REMARKS = 10  # lines remarked on before the others are only counted
+REMARKS = 10  # lines that are remarked on before the others are only counted
 PLACES = (
     "checkpoint", "language_model", "input", "output", "references", "baseline", "bootstrap",
     "resume", "devices", "allow_code", "outputs", "shortlist.source", "shortlist.target",
@@ -29,10 +29,10 @@ PLACES = (
 
 
 def decode(settings: config.DecodeConfig) -> None:
-    """Decodes or scores `input` into `output`, and says how good the whole is where that is asked.
+    """Decodes or scores `input` into `output` and, if asked, reports how good the whole is.
 
     Raises:
-        Mistake: a file or checkpoint that cannot be used, or too little memory; an output that was there stays as it was.
+        Mistake: a file or checkpoint that cannot be used, or too little memory; an existing output is left as it was.
     """
     with memory.enough("batch", settings.batch, "less, or a smaller search, with the memory here"):
         _decode(settings)
@@ -46,7 +46,7 @@ def _decode(settings: config.DecodeConfig) -> None:
         raise config.wrong("targets", found[0].targets, f"a file of {total} lines like the input")
     tally, typewriter = _tally(settings, total, named.models[-1]), Typewriter()
     show = typewriter.show if shows_tokens(settings, found) else None
-    shows_bar = not any(map(is_typed, found))  # it would be drawn over what is typed
+    shows_bar = not any(map(is_typed, found))  # it would overwrite what is typed
     with workers(settings, named, show) as submit, _bar(total, shows_bar) as advance:
         job = Job(settings, named.identity(), submit, advance, tally, typewriter)
         for source in found:
@@ -65,27 +65,27 @@ def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tall
 
 
 class Remarks:
-    """What a user should know of single lines, on standard error; of many lines the first ones."""
+    """What a user should know about single lines, on standard error; of many lines only the first."""
 
     def __init__(self) -> None:
         self._lines = 0
 
     def add(self, source: Source, answers: list[Answer]) -> None:
-        """Tells what the answers remark on their lines."""
+        """Prints the answers' remarks on their lines."""
         for answer in answers:
             self._lines += bool(answer.remarks)
             for remark in answer.remarks if self._lines <= REMARKS else ():
                 print(f"{source.named(answer.place)} {remark}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Counts the lines that were left unsaid."""
+        """Prints how many more lines had remarks."""
         if self._lines > REMARKS:
             print(f"{self._lines - REMARKS:,} more lines were answered with such remarks.", file=sys.stderr)
 
 
 @dataclass
 class Job:
-    """What all sources of a job share; `identity` tells its checkpoints from others."""
+    """What all sources of a job share; `identity` distinguishes its checkpoints from others."""
 
     settings: config.DecodeConfig
     identity: list[str]
@@ -96,7 +96,7 @@ class Job:
     remarks: Remarks = field(default_factory=Remarks)
 
     def run(self, source: Source) -> None:
-        """Answers all lines of a source that are not answered yet."""
+        """Answers all lines of a source that have not been answered yet."""
         with opened(source) as file, self._output(source) as output:
             lines = with_targets(file, source)
             done = output.take_up(lines)
@@ -134,7 +134,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _lines_of(paths: Sequence[Path | None]) -> int | None:
-    """How many lines the files have together; None where one is a stream."""
+    """How many lines the files have in all; None if one is a stream."""
     total = 0
     for path in paths:
         if path is None or path.is_fifo():
@@ -146,7 +146,7 @@ def _lines_of(paths: Sequence[Path | None]) -> int | None:
 
 @contextmanager
 def _bar(total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, if that is a terminal; the function it gives advances it."""
+    """A progress bar on standard error, if that is a terminal, and a function that advances it."""
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:

@@ -1,7 +1,7 @@
-"""Several processes for one run: each job starts its own, so that sweeps and DDP go together.
+"""Several processes for one run: each job starts its own, so that sweeps and DDP can be combined.
 
 Lightning's own launcher would run the whole command line again in each process, and with -m the whole sweep; torch's would
-answer signals itself.
+handle signals itself.
 """
 
 import os
@@ -20,8 +20,8 @@ from throughtime.config import Mistake
 from throughtime.run.record import read_summary
 
 HOST = "127.0.0.1"
-GRACE = 30.0  # seconds that the others have to end by themselves when one has failed
-OFTEN = 0.05  # seconds between two looks at them
+GRACE = 30.0  # seconds for the others to end by themselves once one has failed
+OFTEN = 0.05  # seconds between two checks of the processes
 
 Worker = subprocess.Popen[bytes]
 
@@ -45,7 +45,7 @@ def processes(count: int, folder: Path) -> float:
     """Runs the settings in `folder/config.yaml` in `count` processes and returns the objective.
 
     Raises:
-        Mistake: the run failed; the record's error is the sentence.
+        Mistake: the run failed; its sentence is the record's error.
         SystemExit: a signal ended it.
     """
     meeting = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
@@ -61,7 +61,8 @@ def processes(count: int, folder: Path) -> float:
 
 
 def _started(place: int, count: int, folder: Path, port: int) -> Worker:
-    """One process, with what torch and Lightning look for; in a session of its own, as a terminal's Ctrl-C is passed on."""
+    """One process, with the variables that torch and Lightning look for; in a session of its own, so that it gets a
+    terminal's Ctrl-C only as it is passed on."""
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
     told = {"RANK": place, "LOCAL_RANK": place, "WORLD_SIZE": count, "MASTER_ADDR": HOST, "MASTER_PORT": port}
     of_torch = {"TORCHELASTIC_RUN_ID": str(folder), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # `meeting` is here
@@ -72,7 +73,7 @@ def _started(place: int, count: int, folder: Path, port: int) -> Worker:
 
 @contextmanager
 def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
-    """Has the workers answer a first signal, and ends them at a second; gives the signals that came."""
+    """Passes a first signal on to the workers, and kills them at a second; yields the list of signals received."""
     caught: list[int] = []
 
     def pass_on(number: int, _: Any) -> None:
@@ -89,7 +90,7 @@ def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
 
 
 def _ended(workers: list[Worker], caught: list[int]) -> list[int]:
-    """The workers' exit codes; where one fails, the others are ended, but not while they answer a signal."""
+    """The workers' exit codes; if one fails, the others are killed after a while, unless a signal is being handled."""
     until = float("inf")
     while any(worker.poll() is None for worker in workers):
         if not caught and any(worker.poll() for worker in workers):

@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints: `config.yaml` and `summary.json` (docs/outputs.md lists the keys)."""
+"""What a run leaves besides its checkpoints: `config.yaml` and `summary.json` (docs/outputs.md lists the keys)."""
 
 import json
 import platform
@@ -30,11 +30,11 @@ LIBRARIES = (
     "sacrebleu",
     "num2words",
 )
-LONGEST_REASON = 300  # characters of an error that nobody foresaw; the terminal has all of them
+LONGEST_REASON = 300  # characters of an unforeseen error; the terminal shows all of it
 
 
 class Record:
-    """The record of one run, on disk from its first moment, so that a killed run is seen too."""
+    """The record of one run, on disk from the start, so that even a killed run leaves one."""
 
     def __init__(self, folder: Path, facts: dict[str, Any]):
         self.folder, self._started = folder, time.monotonic()
@@ -49,10 +49,10 @@ class Record:
 
     @classmethod
     def begin(cls, settings: config.TrainConfig, folder: Path, overrides: list[str]) -> "Record":
-        """Opens the record; whoever creates `config.yaml` owns the folder, were two to come at once.
+        """Opens the record; whoever creates `config.yaml` owns the folder, should two runs start at once.
 
         Raises:
-            Mistake: the folder holds a run already.
+            Mistake: the folder already holds a run.
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,27 +66,27 @@ class Record:
 
     @classmethod
     def reopen(cls, folder: Path) -> "Record":
-        """The record that another process of this run opened, and with it the time since then."""
+        """The record that another process of this run opened, timed from then on."""
         record = cls(folder, read_summary(folder))
         since = datetime.now(UTC) - datetime.fromisoformat(record.facts["started"])
         record._started -= since.total_seconds()
         return record
 
     def write(self, facts: dict[str, Any]) -> None:
-        """Adds facts and writes the whole summary anew."""
+        """Adds facts and rewrites the whole summary."""
         self.facts |= {**facts, "wall_seconds": round(time.monotonic() - self._started, 3), **peak_memory()}
         with whole_file(self.folder / "summary.json") as fresh:
             fresh.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False) + "\n")
 
     def fail(self, error: BaseException) -> bool:
-        """The run ends by an error; an interruption counts as stopped. Of several only the first is kept.
+        """Records that an error ended the run; an interruption counts as stopped. Only the first error is kept.
 
         Returns whether this was the first.
         """
         if read_summary(self.folder)["state"] != "running":
             return False
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        with suppress(OSError):  # a disk that is full must not hide the error
+        with suppress(OSError):  # a full disk must not hide the error
             self.write({"state": "stopped" if stopped else "failed", "error": _reason(error)})
         return True
 
@@ -104,19 +104,19 @@ def _reason(error: BaseException) -> str:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What the record of a run says by now."""
+    """What the record of a run currently says."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
 
 
 def versions() -> dict[str, str]:
-    """Of this project, Python and the libraries that shape a result."""
+    """The versions of this project, Python and the libraries that affect a result."""
     found = {name: version(name) for name in LIBRARIES}
     return {"throughtime": throughtime.__version__, "python": platform.python_version(), **found}
 
 
 def peak_memory() -> dict[str, int]:
-    """The most memory that this process, and its GPU, has held, in bytes."""
+    """The most memory that this process has held, and that it has allocated on its GPU, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if torch.cuda.is_available():

@@ -36,7 +36,7 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
 
 
 def closing(settings: config.TrainConfig, record: Record, samples: list[dict[str, Any]], flows: list[Flow]) -> None:
-    """The last validation's samples and gradient flow, the final metrics, where everything lies, and how to decode."""
+    """The last validation's samples and gradient flow, the final metrics, where everything is, and how to decode."""
     facts = record.facts
     _console.print(_samples(samples))
     if flows:
@@ -79,7 +79,7 @@ def _samples(samples: list[dict[str, Any]]) -> Table:
 
 
 def _flow(flows: list[Flow]) -> Table:
-    """The L2 norms of the last loss's gradient by earlier states, at distances that double."""
+    """The L2 norms of the last loss's gradient with respect to earlier states, at distances that double."""
     longest = max(len(flow.norms) for flow in flows)
     distances = [0, *(1 << power for power in range(longest.bit_length()) if 1 << power < longest)]
     title = "gradient of the last target's loss with respect to the state k steps back"
@@ -89,11 +89,11 @@ def _flow(flows: list[Flow]) -> Table:
     for flow in flows:
         norms = [f"{flow.norms[back]:.0e}" if back < len(flow.norms) else "" for back in distances]
         layer = flow.layer.replace("reader.", "").replace("stack.layers.", "layer ").replace(".", " ")
-        table.add_row(f"{layer} {flow.state}", *norms)  # so short that 80 columns hold the table
+        table.add_row(f"{layer} {flow.state}", *norms)  # short, so that the table fits 80 columns
     return table
 
 
 def _short(path: Path) -> Path:
-    """Relative to where the user stands, if it lies below."""
+    """Relative to the working directory, if it is below that."""
     absolute, here = Path(os.path.abspath(path)), Path.cwd()
     return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute

@@ -1,4 +1,4 @@
-"""The jobs of a sweep ranked: in `sweep.csv` and `sweep.json` behind each of them, in a table and a picture at the end."""
+"""A sweep's jobs ranked: in `sweep.csv` and `sweep.json` after each job, in a table and a picture at the end."""
 
 import csv
 import json
@@ -16,13 +16,13 @@ from throughtime.run.record import read_summary
 from throughtime.terminal import console
 from throughtime.whole import whole_file
 
-DRAWN = 10  # of the best jobs, in the picture of where their gradients die
+DRAWN = 10  # of the best jobs, in the picture of where their gradients vanish
 LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
 class Ranking(Callback):
-    """Hydra calls it before the first job; behind each, so that a sweep that is broken off is ranked too; and once the last
-    has ended. A sweep with a failed job ends with exit code 1, and none begins where another has been."""
+    """Hydra calls it before the first job; after each, so that a sweep cut short is ranked, too; and after the last. A
+    sweep with a failed job ends with exit code 1, and none starts in the folder of another."""
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -41,7 +41,7 @@ class Ranking(Callback):
         try:
             write(folder, jobs)
             draw(folder, jobs)
-        except OSError as error:  # Hydra would make a warning of it
+        except OSError as error:  # Hydra would turn it into a warning
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(2)
         show(folder, jobs)
@@ -51,8 +51,7 @@ class Ranking(Callback):
 
 def ranked(folder: Path) -> list[dict[str, Any]]:
     """The summaries of a sweep's jobs, best first, failed ones last; each with `job`, the name of its folder, and `rank`
-    (none if it failed). Only what was measured alike can be ranked: where monitors differ, the jobs of each are ranked by
-    themselves."""
+    (None if it failed). Jobs of different monitors cannot be compared, so those of each are ranked separately."""
     jobs = [{"job": str(path.relative_to(folder)), **_summary(path)} for path in job_folders(folder)]
     done = sorted((job for job in jobs if job["state"] == "done"), key=_standing)
     alike = [list(group) for _, group in groupby(done, key=lambda job: job["monitor"])]
@@ -61,14 +60,14 @@ def ranked(folder: Path) -> list[dict[str, Any]]:
 
 
 def job_folders(folder: Path) -> list[Path]:
-    """The folders of a sweep's jobs in order: those with a summary, however they are called, and 0, 1, 2, ..."""
+    """The folders of a sweep's jobs in order: those with a summary, whatever their names, and 0, 1, 2, ..."""
     found = {path.parent for path in folder.rglob("summary.json")}
     found |= {path for path in folder.iterdir() if path.name.isdigit()}
     return sorted(found, key=lambda path: (int(path.name) if path.name.isdigit() else sys.maxsize, str(path)))
 
 
 def _standing(job: dict[str, Any]) -> tuple[str, float]:
-    """What to sort by: the lower is the better."""
+    """What to sort by; lower is better."""
     from throughtime.train.quality import direction
 
     monitor, objective = job["monitor"], job["objective"]
@@ -80,7 +79,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    """`sweep.json` holds the summaries whole, `sweep.csv` one row a job with its overrides and metrics as columns."""
+    """`sweep.json` holds the whole summaries, `sweep.csv` one row per job with its overrides and metrics as columns."""
     with whole_file(folder / "sweep.json") as fresh:
         fresh.write_text(json.dumps({"jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
     rows = [_row(job) for job in jobs]
@@ -100,13 +99,13 @@ def _row(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def varied(jobs: list[dict[str, Any]]) -> dict[str, str]:
-    """By job, the overrides that not all of them share."""
+    """For each job the overrides that not all jobs share."""
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     return {job["job"]: " ".join(override for override in job["overrides"] if override not in shared) for job in jobs}
 
 
 def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    """Where the gradients of the best jobs die, at their last validation, in `gradient_flow.png`."""
+    """Where the best jobs' gradients vanish, at their last validation, in `gradient_flow.png`."""
     from throughtime.train import flow, flow_picture
 
     files = {job["job"]: folder / job["job"] / "gradient_flow.jsonl" for job in jobs if job["rank"]}
@@ -118,7 +117,7 @@ def draw(folder: Path, jobs: list[dict[str, Any]]) -> None:
 
 
 def show(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    """The ranking on the terminal; overrides that all jobs share are left out."""
+    """Prints the ranking; overrides that all jobs share are left out."""
     monitors = list(dict.fromkeys(job["monitor"] for job in jobs if job["rank"]))
     table = Table(title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}")
     for column in ("rank", "job", "overrides", "result", "tokens/s", "seconds"):

@@ -36,7 +36,7 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
     """Trains by the composed settings into `folder` and returns the best value of the monitored metric.
 
     Raises:
-        Mistake: a setting that does not fit; whatever else fails is recorded in `summary.json` too, and raised.
+        Mistake: a setting that does not fit. Once the record is open, whatever fails is recorded there, too.
     """
     settings = config.check(values, config.TrainConfig)
     build.refuse_absent(settings.trainer.accelerator, settings.trainer.devices, "trainer.accelerator")
@@ -54,14 +54,14 @@ def run(values: dict[str, Any], folder: Path, overrides: list[str]) -> float:
 
 
 def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
-    """Tells in a sentence of a run that is too large for its machine."""
+    """Reports a run that is too large for its machine as a mistake."""
     size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
     allowed = f"less, or less than {size}, with the memory of this machine"
     return memory.enough("model.hidden", settings.model.hidden, allowed)
 
 
 def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep: Path) -> float:
-    """A run of a sweep: grouped under the sweep's name; a failure is told and recorded, and leaves the others running."""
+    """A run of a sweep: grouped under the sweep's name; a failure is printed and recorded, and the sweep continues."""
     run_settings, job = values["run"], folder.relative_to(sweep)
     run_settings["group"] = run_settings["group"] or sweep.name
     run_settings["name"] = f"{run_settings['name']}-{job}"
@@ -89,7 +89,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
         _refuse_other_course(settings, task, start)
-        if not launch.rank():  # there is something to go on from even where this run ends before it saves
+        if not launch.rank():  # so it can be resumed even if it ends before it saves
             keeping.copied(start, record.folder / "checkpoints" / "last.ckpt")
     tracker = _tracker(settings, record.folder)
     facts: dict[str, Any] | None = None
@@ -156,8 +156,8 @@ def _callback(trainer: Any, kind: type[Callback]) -> Callback:
 
 
 def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) -> None:
-    """A resumed run goes on with the model and vocabulary, the kind of optimiser and of schedule that it began with, and ends
-    no earlier than it has come."""
+    """A resumed run must keep the model, the vocabulary, and the kinds of optimiser and schedule that it began with,
+    and may not end before the point that it has reached."""
     content = checkpoint.read(start, "resume")
     ours, now = content["throughtime"], task.about
     for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim", "schedule"):
@@ -174,7 +174,7 @@ def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) 
     if steps is not None and made > steps:
         allowed = f"at least {made}, as so many steps lie behind the checkpoint resume={start}"
         raise config.wrong("trainer.steps", steps, allowed)
-    if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step has a cell of its own
+    if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step wraps the cell
         before = ours["config"]["dropout"]["name"]
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")
     if ours["tokenizers"] != now["tokenizers"] or _digests(ours) != _digests(now):
@@ -182,25 +182,25 @@ def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) 
 
 
 def _digests(about: dict[str, Any]) -> dict[str, str]:
-    """What tells the texts of each split from others."""
+    """What identifies the texts of each split."""
     return {split: fact["sha256"] for split, fact in about["facts"]["splits"].items()}
 
 
 def _quiet() -> None:
-    """Leaves out Lightning's notes that tell a user of this project nothing."""
+    """Suppresses notes of Lightning's that tell users of this project nothing."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for note in (
         "does not have many workers",
-        "callbacks used to create the checkpoint",  # of a run that is resumed with other settings
+        "callbacks used to create the checkpoint",  # when a run is resumed with other settings
         "LeafSpec",
         "Checkpoint directory",
         "Experiment logs directory",
-        "smaller than the logging interval",  # metrics.csv has a row per validation all the same
+        "smaller than the logging interval",  # metrics.csv has a row per validation anyway
         "The dirpath has changed",  # a resumed run has a folder of its own
         "was called before the ``update`` method",  # a run resumed at an epoch's end restores the sums, not the calls
-        "not part of single contiguous chunk",  # cuDNN puts the weights of a cell together, which takes it no time
+        "not part of single contiguous chunk",  # cuDNN puts the weights of a cell together in no time
         "recommended to use .*sync_dist=True",  # what is logged is the same on every rank
     ):
         warnings.filterwarnings("ignore", f".*{note}.*")

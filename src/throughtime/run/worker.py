@@ -1,4 +1,4 @@
-"""One process of a run that has several; `launch.processes` starts it."""
+"""One process of a run with several; `launch.processes` starts it."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from throughtime import config, memory
 from throughtime.run import launch, training
 from throughtime.run.record import Record
 
-PATIENCE = 2.0  # seconds that the other ranks leave the first one to record what struck all of them
+PATIENCE = 2.0  # seconds that the other ranks give the first to record an error that all of them met
 
 
 def main(folder: Path) -> None:
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
 
 
 def _end_with_the_launcher() -> None:
-    """However it ends: nothing is written here, so that reading ends with the other side."""
+    """However that ends: it never writes to this pipe, so reading returns only once its end is closed."""
     os.read(0, 1)  # unbuffered, as Python could not end while a buffer is being read
     os._exit(1)
 
@@ -43,4 +43,4 @@ if __name__ == "__main__":
     main(Path(folder))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # threads that torch leaves running may abort a process that is done, at Python's own end
+    os._exit(0)  # threads that torch leaves running may abort a finished process while Python shuts down

@@ -1,9 +1,10 @@
 """Batched beam search: sentences x hypotheses as tensors, finished hypotheses kept apart from the open ones.
 
-At each step every open hypothesis is extended by every token. Of all extensions of a sentence, those among the best
-`size` that end in eos go to the finished ones with their own length; the best `size` of the others stay open (in groups,
-or for given phrases, as `diverse` and `constrained` choose). Finished and open hypotheses never compete: the former are
-ranked by score, the latter by log-probability. A sentence that the stop rule ends leaves the batch in the same step.
+At each step every open hypothesis is extended by every token. Of a sentence's extensions, those among the best `size`
+that end in eos are added to the finished ones with their own length; the best `size` of the others stay open (in
+groups, or for given phrases, as `diverse` and `constrained` choose). Finished and open hypotheses never compete: the
+former are ranked by score, the latter by log-probability. A sentence that the stop rule ends leaves the batch in the
+same step.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from throughtime.search.stepper import Batch, Scores, Stepper
 
 @dataclass(frozen=True)
 class Beams:
-    """The hypotheses of the sentences that still run.
+    """The hypotheses of the sentences that are still running.
 
     `sentences`: (running,), places in the batch; `tokens`: (running, width, time), those of the open hypotheses, and
     `log_probability`: (running, width); `covered`: (running, width, source time), the attention so far, or None where it
@@ -40,7 +41,7 @@ class Beams:
 
     @staticmethod
     def begun(sentences: int, places: int, device: torch.device) -> "Beams":
-        """One open hypothesis a sentence, without a token yet."""
+        """One open hypothesis per sentence, without a token yet."""
         return Beams(
             torch.arange(sentences, device=device),
             torch.zeros(sentences, 1, 0, dtype=torch.long, device=device),
@@ -107,7 +108,7 @@ def _extended(
     ended, open_ = chosen
     running, width = beams.log_probability.shape
     finished, count = beams.finished, torch.zeros_like(beams.ended)
-    if bool((ended.log_probability > -torch.inf).any()):  # most steps end nothing, and sort nothing then
+    if bool((ended.log_probability > -torch.inf).any()):  # most steps end nothing, and need no sorting
         fresh = _ranked(beams, ended, covered, choice)
         finished, count = finished.merged(fresh), (fresh.score > -torch.inf).sum(dim=1)
     going_on = Beams(
@@ -128,16 +129,16 @@ def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases |
         return best_with(phrases, beams.tokens, beams.sentences, steps, totals, choice.size)
     if choice.groups > 1:
         return best_in_groups(steps, totals, choice.size, choice.groups, choice.diversity)
-    # At most `size` of the best 2 x size end in eos, so that enough others are among them.
+    # At most `size` of the best 2 x size end in eos, so enough others are among them.
     found = best_extensions(steps, totals, 2 * choice.size)
     return split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
 
 
 def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None:
-    """The attention that each source token got up to this step, where it counts.
+    """The attention that each source token has received up to this step; None unless coverage counts.
 
     Raises:
-        Mistake: it does, and the model has no attention.
+        Mistake: coverage counts, and the model has no attention.
     """
     if not choice.coverage:
         return None
@@ -147,7 +148,7 @@ def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None
 
 
 def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: config.Beam) -> Ranked:
-    """Extensions as complete hypotheses with their score; one that is none scores -inf."""
+    """Extensions as complete hypotheses with their scores; placeholders score -inf."""
     tokens = grown(beams.tokens, found.parents, found.tokens)
     lengths = torch.full_like(found.tokens, tokens.shape[2])
     score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
@@ -155,12 +156,12 @@ def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: con
 
 
 def _once(ranked: Ranked, choice: config.Beam) -> Ranked:
-    """Each hypothesis once, where groups may have found the same one."""
+    """Each hypothesis once, as groups may have found the same one."""
     return ranked.different() if choice.groups > 1 else ranked
 
 
 def _done(beams: Beams, choice: config.Beam) -> Tensor:
-    """(running,): which sentences the stop rule ends; those without an open hypothesis end by any rule."""
+    """(running,): which sentences the stop rule ends; those without an open hypothesis end under every rule."""
     best = beams.log_probability.amax(dim=1)
     dead = best == -torch.inf
     if choice.stop == "finished":
@@ -171,7 +172,7 @@ def _done(beams: Beams, choice: config.Beam) -> Tensor:
 
 
 def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done:
-    """What is left of sentences that are done; their open hypotheses count as cut off here."""
+    """The hypotheses of sentences that are done; their open ones count as cut off here."""
     lengths = torch.full_like(beams.tokens[..., 0], beams.tokens.shape[2])
     score = Score(choice)(beams.log_probability, lengths, beams.covered)
     if phrases:
@@ -183,7 +184,7 @@ def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done
 
 
 def _results(left: list[Done], sentences: int, n_best: int) -> list[list[Hypothesis]]:
-    """The hypotheses of all sentences in the order of the batch; cut ones fill up what the finished ones leave."""
+    """The hypotheses of all sentences in the order of the batch; cut ones fill the places that finished ones leave."""
     results: list[list[Hypothesis]] = [[] for _ in range(sentences)]
     for done in left:
         rows = zip(done.sentences.tolist(), done.finished.rows(True), done.cut.rows(False), strict=True)

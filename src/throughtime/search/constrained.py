@@ -1,9 +1,9 @@
 """Lexically constrained beam search: hypotheses that contain given phrases, whatever the model would have said.
 
-A beam of `size` for every number of phrase tokens that a hypothesis can have got right so far (grid beam search, Hokamp and
-Liu 2017), so that those that have fewer, and are more probable for it, crowd out none that has more. The next tokens of
-all phrases are tried at every step; so the beam of those that lack nothing is reached after as many steps as the phrases
-have tokens, and a hypothesis ends only there.
+There is a beam of `size` for every number of phrase tokens that a hypothesis can contain so far (grid beam search,
+Hokamp and Liu 2017), so that those that contain fewer, and are more probable for it, never crowd out those that contain
+more. All tokens of phrases are tried at every step, so the beam of hypotheses that lack nothing is reached after as
+many steps as the phrases have tokens, and only there may a hypothesis end.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Phrases:
 
     def lacking(self, tokens: Tensor, sentences: Tensor) -> Tensor:
         """(running, width, time) and the sentences' places in the batch -> (running, width), how many tokens of phrases
-        are still to come: all of a phrase that has not come, less what stands of one of them at the end."""
+        are still missing: all those of missing phrases, less the longest start of one that a hypothesis ends with."""
         table = self._table[sentences]
         lengths = (table != NO_TOKEN).sum(dim=2)[:, None]  # (running, 1, phrases)
         begun = torch.zeros(*tokens.shape[:2], table.shape[1], dtype=torch.long, device=tokens.device)
@@ -47,7 +47,7 @@ class Phrases:
         return missing - torch.where(come, 0, begun).amax(dim=2)
 
     def next_tokens(self, sentences: Tensor) -> Tensor:
-        """(running, phrases x longest): all tokens of phrases, eos where there is none."""
+        """(running, phrases x longest): all tokens of phrases, padded with eos."""
         table = self._table[sentences].flatten(1)
         return torch.where(table == NO_TOKEN, EOS, table)
 
@@ -55,7 +55,7 @@ class Phrases:
 def best_with(
     phrases: Phrases, tokens: Tensor, sentences: Tensor, steps: Tensor, totals: Tensor, size: int
 ) -> tuple[Extensions, Extensions]:
-    """Ended extensions of hypotheses that lack nothing, and the open ones, `size` for each number of lacking tokens.
+    """Ended extensions of hypotheses that lack nothing, and open ones, `size` for each number of missing tokens.
 
     tokens (running, width, time), sentences (running,), steps (running, width, vocabulary), totals (running, width).
     """
@@ -82,7 +82,7 @@ def _tried(phrases: Phrases, sentences: Tensor, steps: Tensor, totals: Tensor) -
 
 
 def _each_once(found: Extensions, vocabulary: int) -> Extensions:
-    """The same with repetitions at -inf."""
+    """The same extensions, with repetitions at -inf."""
     places, order = (found.parents * vocabulary + found.tokens).sort(dim=1, stable=True)
     again = torch.zeros_like(places, dtype=torch.bool)
     again[:, 1:] = places[:, 1:] == places[:, :-1]
@@ -91,7 +91,7 @@ def _each_once(found: Extensions, vocabulary: int) -> Extensions:
 
 
 def _best(found: Extensions, among: Tensor, count: int) -> Extensions:
-    """The `count` most probable of those `among` (sentences, found); where there are fewer the rest is at -inf."""
+    """The `count` most probable of those `among` (sentences, found); if there are fewer, the rest is at -inf."""
     kept = found.log_probability.masked_fill(~among, -torch.inf)
     log_probability, places = kept.topk(min(count, kept.shape[1]), dim=1)
     return Extensions(found.parents.gather(1, places), found.tokens.gather(1, places), log_probability)

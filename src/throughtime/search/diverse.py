@@ -1,4 +1,4 @@
-"""Diverse beam search (Vijayakumar et al. 2016): groups that look at what those before them have chosen in the same step."""
+"""Diverse beam search (Vijayakumar et al. 2016): groups that see what those before them chose in the same step."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ def best_in_groups(
 ) -> tuple[Extensions, Extensions]:
     """Ended and open extensions, each group's side by side, `size` hypotheses in all.
 
-    steps (sentences, width, vocabulary), totals (sentences, width). To a group a token counts `diversity` less for each
-    time that it is among the best of the groups before (the Hamming diversity of section 4); it is chosen by that, but its
-    log-probability stays its own.
+    steps (sentences, width, vocabulary), totals (sentences, width). For a group a token counts `diversity` less for
+    each time that it is among the best of earlier groups (the Hamming diversity of section 4). This affects only what
+    is chosen, not the log-probability.
     """
     width, vocabulary, each = steps.shape[1], steps.shape[2], size // groups
     taken = torch.zeros_like(steps[:, 0])

@@ -1,4 +1,4 @@
-"""The best extensions of a sentence's hypotheses by one token, found without looking at each one twice."""
+"""The best extensions of a sentence's hypotheses by one token, found without sorting all of them."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from torch.nn.functional import pad
 
 from throughtime.data.tokenizer import EOS
 
-BLOCK = 64  # tokens whose maximum is looked at before any of them
+BLOCK = 64  # tokens whose maximum is compared before any of them
 
 
 class Extensions(NamedTuple):
     """Hypotheses with one more token: `parents`, places among the sentence's hypotheses, `tokens`, and
-    `log_probability` of the whole; each (sentences, found). -inf marks one that is none."""
+    `log_probability` of the whole; each (sentences, found). -inf marks placeholders."""
 
     parents: Tensor
     tokens: Tensor
@@ -30,7 +30,7 @@ def best_extensions(steps: Tensor, totals: Tensor, count: int, handicap: Tensor 
     """The `count` most probable extensions of each sentence, or all, best first.
 
     `steps`: (sentences, width, vocabulary), the tokens' log-probabilities; `totals`: (sentences, width), those of the
-    hypotheses so far; `handicap`: (sentences, vocabulary), added to the tokens' for the choice alone.
+    hypotheses so far; `handicap`: (sentences, vocabulary), added to the tokens' only to choose.
     """
     values = steps if handicap is None else steps + handicap[:, None]
     parents, tokens = _largest(values, totals[..., None], min(count, values[0].numel()))
@@ -43,7 +43,7 @@ def _largest(values: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tenso
     """Rows and columns of the largest of values + offsets, (sentences, width, vocabulary) + (sentences, width, 1); where too
     few are above -inf, columns beyond the last may be among them.
 
-    The `count` largest lie in the `count` blocks with the largest maxima, so that nothing else is sorted.
+    The `count` largest are in the `count` blocks with the largest maxima, so nothing else is sorted.
     """
     vocabulary = values.shape[2]
     if values.shape[1] * vocabulary <= 2 * count * BLOCK:
@@ -60,7 +60,7 @@ def _largest(values: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tenso
 
 
 def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
-    """Those that end in eos among the first `size`, the others of these at -inf; and the first `width` that do not end."""
+    """The first `size`, with those that do not end in eos at -inf; and the first `width` that do not end."""
     ends = found.tokens == EOS
     best = Extensions(*(column[:, :size] for column in found))
     ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))

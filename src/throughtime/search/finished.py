@@ -11,7 +11,7 @@ from throughtime.search.score import Hypothesis
 
 @dataclass(frozen=True)
 class Ranked:
-    """Hypotheses of each sentence, best first; -inf scores mark empty places.
+    """Hypotheses of each sentence, best first; scores of -inf mark empty places.
 
     `score`, `log_probability`, `length`: (sentences, places); `tokens`: (sentences, places, time), eos included.
     """
@@ -29,7 +29,7 @@ class Ranked:
         return Ranked(empty, empty, length, length[..., None][..., :0])
 
     def merged(self, other: "Ranked") -> "Ranked":
-        """The best of both, in as many places as there are here."""
+        """The best of both, in as many places as this one has."""
         score, best = torch.cat([self.score, other.score], dim=1).sort(dim=1, descending=True, stable=True)
         places = self.score.shape[1]
         best, width = best[:, :places], max(self.tokens.shape[2], other.tokens.shape[2])
@@ -39,7 +39,7 @@ class Ranked:
         return Ranked(score[:, :places], log_probability, length, at(tokens, best))
 
     def different(self) -> "Ranked":
-        """Hypotheses of one length, without those that groups have found before."""
+        """Hypotheses of equal length, without those that an earlier group has found."""
         same = (self.tokens[:, :, None] == self.tokens[:, None]).all(dim=3)
         again = (same & (self.score > -torch.inf)[:, None]).tril(-1).any(dim=2)
         return replace(self, score=self.score.masked_fill(again, -torch.inf))
@@ -69,8 +69,8 @@ def at(tokens: Tensor, places: Tensor) -> Tensor:
 
 
 def grown(tokens: Tensor, parents: Tensor, fresh: Tensor) -> Tensor:
-    """The tokens (sentences, from, time) of the parents, with a fresh one behind each, both (sentences, to) -> (sentences,
-    to, time + 1)."""
+    """Tokens (sentences, from, time), parents and fresh tokens (sentences, to) -> the parents' tokens, each followed by
+    a fresh one, (sentences, to, time + 1)."""
     return torch.cat([at(tokens, parents), fresh[..., None]], dim=2)
 
 

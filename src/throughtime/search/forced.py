@@ -12,8 +12,8 @@ from throughtime.search.stepper import Batch, Stepper
 
 
 class Forced(NamedTuple):
-    """`log_probabilities`: of each token, eos included; `attention`: for each the weights over the source (eos included, as
-    the model reads it), or None where the model attends to nothing."""
+    """`log_probabilities`: of each token, eos included; `attention`: for each token the weights over the source (eos
+    included, as the model reads it), or None where the model has no attention."""
 
     log_probabilities: list[float]
     attention: list[list[float]] | None
@@ -26,8 +26,8 @@ def complete(hypothesis: Hypothesis) -> list[int]:
 
 @torch.no_grad()
 def force(stepper: Stepper, batch: Batch, targets: Sequence[Sequence[int]]) -> list[Forced]:
-    """The target of each row (ending in eos where that counts) as the stepper sees it; their log-probabilities sum to
-    what a search returns for the same hypothesis."""
+    """The stepper's view of each row's target (which ends in eos if that counts); the log-probabilities sum to what a
+    search returns for the same hypothesis."""
     if not batch:
         return []
     first, state = stepper.start(batch)

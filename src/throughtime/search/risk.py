@@ -1,5 +1,5 @@
-"""Minimum Bayes risk (Kumar and Byrne 2004; by samples, Eikema and Aziz 2020): the hypothesis that is on average most like
-the others."""
+"""Minimum Bayes risk (Kumar and Byrne 2004; with samples, Eikema and Aziz 2020): the hypothesis that is most similar to
+the others on average."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ Write = Callable[[Sequence[int]], str]
 def minimum_bayes_risk(
     samples: Sequence[Hypothesis], utility: Literal["chrf", "bleu"], write: Write
 ) -> list[Hypothesis]:
-    """The different ones among the samples of a row, that of the highest expected utility first, which is its score; of
-    equals the more probable one.
+    """The distinct samples of a row, sorted by expected utility, which becomes their score, the highest first; of
+    equals, the more probable first.
 
     The utility of a text is its sentence chrF or BLEU (smoothed by `exp`), 0 to 100, against each sample's text; the
-    expectation is over all samples, as often as each was drawn. `write` makes text of tokens.
+    expectation is over all samples, each as often as it was drawn. `write` turns tokens into text.
     """
     metric = CHRF() if utility == "chrf" else BLEU(effective_order=True)
     texts = [write(sample.tokens) for sample in samples]

@@ -1,7 +1,8 @@
-"""What may come next, whatever its probability: each rule takes log-probabilities and gives them back with tokens ruled out.
+"""What may come next, whatever its probability: each rule takes log-probabilities and returns them with tokens ruled
+out.
 
-A rule takes those of a step, (sentences, width, vocabulary), and may write into them; it sees the open hypotheses,
-`tokens` (sentences, width, time), and `sentences`, their places in the batch.
+A rule takes the log-probabilities of a step, (sentences, width, vocabulary), and may write into them; it sees the open
+hypotheses, `tokens` (sentences, width, time), and `sentences`, their places in the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +21,9 @@ FREE = -1  # in a table of prefixes: nothing is forced here
 
 @dataclass(frozen=True)
 class Demands:
-    """What is asked of the hypotheses of a batch, as token ids: for each sentence a `prefix` that they begin with and the
-    `phrases` that they contain; for all sentences, further phrases `contained`, and those that are `banned`. A prefix is
-    never banned; phrases are the business of beam search alone."""
+    """What the hypotheses of a batch must satisfy, as token ids: for each sentence a prefix that they begin with and
+    the `phrases` that they contain; for all sentences, further phrases `contained`, and those that are `banned`. A
+    prefix is never banned; only beam search takes phrases."""
 
     prefixes: Sequence[Sequence[int]] = ()
     phrases: Sequence[Sequence[Sequence[int]]] = ()
@@ -30,11 +31,11 @@ class Demands:
     banned: Sequence[Sequence[int]] = ()
 
     def wanted(self, sentences: int) -> list[list[Sequence[int]]]:
-        """All phrases that each sentence's hypotheses contain."""
+        """All phrases that each sentence's hypotheses must contain."""
         return [[*row, *self.contained] for row in self.phrases or [()] * sentences]
 
     def of(self, places: Sequence[int]) -> "Demands":
-        """What is asked of some of the sentences."""
+        """The demands on some of the sentences."""
         prefixes, phrases = (
             [rows[place] for place in places] if rows else () for rows in (self.prefixes, self.phrases)
         )
@@ -42,8 +43,8 @@ class Demands:
 
 
 def banned(choice: config.Limits, encode: Callable[[str], list[int]]) -> list[list[int]]:
-    """The texts of `search.banned` as token ids, alone and behind a space, as the tokenizer writes them; what it has no
-    tokens for never comes anyway."""
+    """The texts of `search.banned` as token ids, both alone and after a space, as the tokenizer encodes them; what it
+    has no tokens for can't be produced anyway."""
     ways = [encode(f"{space}{text}") for text in choice.banned for space in ("", " ")]
     return [ids for place, ids in enumerate(ways) if ids and UNK not in ids and ids not in ways[:place]]
 
@@ -72,7 +73,7 @@ def rules(choice: config.Limits, demands: Demands, device: torch.device) -> Rule
 
 
 def _all(parts: Sequence[Rule]) -> Rule:
-    """One rule after the other; a hypothesis that nothing is left to follow may end."""
+    """One rule after another; a hypothesis that no token may follow may end."""
 
     def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if not parts:
@@ -99,7 +100,7 @@ def at_least(length: int) -> Rule:
 
 
 def without(phrase: Sequence[int], device: torch.device) -> Rule:
-    """The phrase never comes."""
+    """The phrase never occurs."""
     *before, last = phrase
     known = torch.tensor(before, device=device)
 
@@ -114,7 +115,7 @@ def without(phrase: Sequence[int], device: torch.device) -> Rule:
 
 
 def without_repeated(n: int) -> Rule:
-    """No `n` tokens in a row come twice (Paulus et al. 2018)."""
+    """No sequence of `n` tokens occurs twice (Paulus et al. 2018)."""
 
     def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         if tokens.shape[2] < n:
@@ -129,8 +130,8 @@ def without_repeated(n: int) -> Rule:
 
 
 def penalised(factor: float) -> Rule:
-    """The log-probability of a token that has come already is multiplied by `factor` (Keskar et al. 2019, section 4.1, on
-    log-probabilities, whose sign is known, instead of logits). The log-probabilities found are the penalised ones."""
+    """The log-probability of a token that has already occurred is multiplied by `factor` (Keskar et al. 2019, section
+    4.1, on log-probabilities, whose sign is known, instead of logits). Hypotheses add up the penalised ones."""
 
     def rule(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:
         return steps.scatter_(2, tokens, factor * steps.gather(2, tokens))
@@ -139,7 +140,7 @@ def penalised(factor: float) -> Rule:
 
 
 def prefixed(prefixes: Sequence[Sequence[int]], rule: Rule, device: torch.device) -> Rule:
-    """The tokens of each sentence's prefix come first, and `rule` governs what is free."""
+    """Each sentence starts with its prefix, and `rule` governs what follows."""
     table = pad([list(prefix) for prefix in prefixes], FREE).to(device)
 
     def both(steps: Tensor, tokens: Tensor, sentences: Tensor) -> Tensor:

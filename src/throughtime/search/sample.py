@@ -1,4 +1,4 @@
-"""One token at a time: greedy, or drawn from a distribution that may be sharpened or cut first."""
+"""One token at a time: greedy, or drawn from a distribution that may be sharpened or truncated first."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +17,7 @@ Pick = Callable[[Tensor], Tensor]  # log-probabilities (sentences, width, vocabu
 
 
 def greedy(stepper: Stepper, batch: Batch, choice: config.Greedy, demands: Demands) -> list[list[Hypothesis]]:
-    """The most probable token at each step; one hypothesis a row."""
+    """The most probable token at each step; one hypothesis per row."""
     return _rollout(stepper, batch, 1, _most_probable, choice, demands)
 
 
@@ -28,9 +28,9 @@ def _most_probable(steps: Tensor) -> Tensor:
 def sample(
     stepper: Stepper, batch: Batch, choice: config.Sample, demands: Demands, random: torch.Generator
 ) -> list[list[Hypothesis]]:
-    """Ancestral sampling; `samples` hypotheses a row, the most probable first.
+    """Ancestral sampling; `samples` hypotheses per row, the most probable first.
 
-    `random` lives on the CPU, so that a seed means the same on every device.
+    `random` is on the CPU, so that a seed means the same on every device.
     """
 
     def draw(steps: Tensor) -> Tensor:
@@ -42,13 +42,13 @@ def sample(
 
 
 def cut(logits: Tensor, choice: config.Sample) -> Tensor:
-    """All but the tokens that may be drawn become -inf; (..., vocabulary). Each cut sees what the one before left."""
+    """All but the tokens that may be drawn become -inf; (..., vocabulary). Each cut sees what the previous one left."""
     logits = keep_top_p(keep_top_k(logits, choice.top_k), choice.top_p)
     return keep_typical(keep_min_p(logits, choice.min_p), choice.typical)
 
 
 def keep_top_k(logits: Tensor, k: int | None) -> Tensor:
-    """The `k` largest of each row stay; among equals so many that there are `k`."""
+    """The `k` largest of each row stay, `k` even where there are ties."""
     if k is None or k >= logits.shape[-1]:
         return logits
     values, places = logits.topk(k, dim=-1)
@@ -78,7 +78,7 @@ def keep_typical(logits: Tensor, mass: float | None) -> Tensor:
 
 
 def _keep_mass(logits: Tensor, order: Tensor, mass: float) -> Tensor:
-    """The first tokens by `order` stay, as few as have `mass` together."""
+    """The first tokens by `order` stay, as few as together have `mass`."""
     places = order.argsort(dim=-1, stable=True)
     values = logits.gather(-1, places)
     sums = torch.softmax(values, dim=-1).cumsum(dim=-1)
@@ -87,8 +87,8 @@ def _keep_mass(logits: Tensor, order: Tensor, mass: float) -> Tensor:
 
 
 class _Running(NamedTuple):
-    """The sentences that still run: their places in the batch, (running,); whether each copy is open and its
-    log-probability, (running, copies); its tokens, (running, copies, time), eos behind the first eos."""
+    """The sentences that are still running: their places in the batch, (running,); whether each copy is open and its
+    log-probability, (running, copies); its tokens, (running, copies, time), all eos after the first eos."""
 
     sentences: Tensor
     open: Tensor

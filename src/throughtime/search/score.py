@@ -1,4 +1,4 @@
-"""What a hypothesis is worth, and the most that an open one can still become worth."""
+"""The score of a hypothesis, and the highest that an open one can still reach."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from throughtime import config
 
-UNSEEN = 1e-6  # the attention that a source token counts with where it got none, so that its logarithm stays finite
+UNSEEN = 1e-6  # the attention counted for a source token that received none, so that its logarithm stays finite
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """One result of a search.
 
-    `tokens` come without eos; `log_probability` is the sum over all of them and eos where `finished`; `length` counts the
-    same tokens; `score` is what the search ranked by.
+    `tokens` are without eos; `log_probability` is the sum over all of them, and eos where `finished`; `length` counts
+    the same tokens; `score` is what the search ranked by.
     """
 
     tokens: list[int]
@@ -68,10 +68,10 @@ class Score:
     def hope(self, log_probability: Tensor, length: int) -> Tensor:
         """A bound that no continuation of an open hypothesis of `length` tokens exceeds; (sentences,) -> (sentences,).
 
-        A further token's log-probability is at most 0, and so is cp. What a continuation of T tokens scores is therefore
-        at most log p / n(T) + reward T with the log p of now, and any T that is left, from the next length (or
-        `min_length`) to `max_length`, may be the best: the longest where the reward is not negative, as log p / n(T)
-        only rises, and any otherwise. So it is the largest of all.
+        A further token's log-probability is at most 0, and so is cp. A continuation of T tokens therefore scores at
+        most log p / n(T) + reward T with the current log p. The best T, from the next length (or `min_length`) to
+        `max_length`, is the longest if the reward is not negative, as log p / n(T) only rises, but may be any
+        otherwise. The bound is therefore the largest over all T.
         """
         first = min(max(length + 1, self._choice.min_length), self._choice.max_length)
         lengths = torch.arange(first, self._choice.max_length + 1, device=log_probability.device)

@@ -31,10 +31,10 @@ def search(
     write: Write = as_numbers,
     shortlist: Shortlist | None = None,
 ) -> list[list[Hypothesis]]:
-    """The search of `search=`: for each row its hypotheses, best first, and an empty one where nothing can be found.
+    """The search of `search=`: for each row its hypotheses, best first, or an empty one if nothing can be found.
 
-    `random`, on the CPU, is drawn from by searches that sample; `write` makes the text of tokens for those that compare;
-    with a `shortlist` there are no other words than its own.
+    `random`, on the CPU, is drawn from by searches that sample; `write` turns tokens into text for those that compare
+    texts; with a `shortlist` only its words are searched.
     """
     if shortlist is not None:
         listed = shortlist.of(batch, demands)
@@ -65,9 +65,9 @@ def search_all(
     write: Write = as_numbers,
     shown: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
 ) -> list[list[Hypothesis]]:
-    """The same for any number of rows: `size` of about equal length at a time, the longest first; results in their order.
+    """The same for any number of rows: `size` of about equal length at a time, the longest first; results in row order.
 
-    `shown` goes through the batches, each the places of its rows, and may show how far it is.
+    `shown` iterates over the batches, each the places of its rows, and may show the progress.
     """
     found: dict[int, list[Hypothesis]] = {}
     for places in shown(by_length(rows, size)):

@@ -1,7 +1,7 @@
-"""A search among few words: those that a batch's sources are likely to be translated by, in place of the whole vocabulary.
+"""A search among few words, the likely translations of a batch's sources, in place of the whole vocabulary.
 
-For the time of the search the words are numbered by their places in the list. Special ids come first there as they do in
-the vocabulary, so they keep their numbers. Log-probabilities are normalised over the list.
+During the search the words are numbered by their places in the list. Special ids come first there, as they do in the
+vocabulary, so they keep their numbers. Log-probabilities are normalised over the list.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ Phrases = Sequence[Sequence[int]]
 
 
 class Shortlist(NamedTuple):
-    """The `likely` translations of each source word, (source vocabulary, some), and words that are there `always`."""
+    """The `likely` translations of each source word, (source vocabulary, some), and those `always` listed."""
 
     likely: Tensor
     always: Tensor
 
     def of(self, batch: Batch, demands: Demands) -> "Listed":
-        """The words of a batch; what is demanded of its hypotheses is among them."""
+        """The words for a batch, which include all that is demanded of its hypotheses."""
         sources = sorted({EOS, *chain.from_iterable(batch)})
         asked = chain(demands.prefixes, demands.contained, *demands.phrases)
         demanded = torch.tensor([*range(SPECIALS), *chain.from_iterable(asked)])
@@ -36,13 +36,13 @@ class Shortlist(NamedTuple):
 
 
 class Listed:
-    """The words of a search in order, and what goes into it and comes out of it in their numbers."""
+    """The words of a search in order, and the translation of ids to and from places in that list."""
 
     def __init__(self, words: list[int]):
         self.words = words
 
     def demands(self, asked: Demands) -> Demands:
-        """A phrase with a word that is not listed needs no ban."""
+        """The demands in places; a phrase with a word that is not listed needs no ban."""
         places = {word: place for place, word in enumerate(self.words)}
 
         def numbered(phrases: Phrases) -> Phrases:
@@ -53,7 +53,7 @@ class Listed:
         return Demands(numbered(asked.prefixes), phrases, numbered(asked.contained), numbered(banned))
 
     def ids(self, places: Sequence[int]) -> list[int]:
-        """Tokens of the search as those of the vocabulary."""
+        """Tokens of the search as ids of the vocabulary."""
         return [self.words[place] for place in places]
 
     def writing(self, write: Write) -> Write:
@@ -61,5 +61,5 @@ class Listed:
         return lambda places: write(self.ids(places))
 
     def restored(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
-        """Hypotheses in the tokens of the vocabulary."""
+        """Hypotheses with their tokens as ids of the vocabulary."""
         return [[replace(one, tokens=self.ids(one.tokens)) for one in row] for row in found]

@@ -19,32 +19,32 @@ Batch = Sequence[Sequence[int]]  # token ids without special ids: sources, or pr
 
 
 class Scores(NamedTuple):
-    """What may come next: `log_probabilities` (sentences, width, vocabulary), none above 0, and `attention` (sentences,
-    width, source time), where the step looked, 1 at padding, or None."""
+    """Scores of the next token: `log_probabilities` (sentences, width, vocabulary), none above 0, and `attention`
+    (sentences, width, source time), where the step looked, 1 at padding, or None."""
 
     log_probabilities: Tensor
     attention: Tensor | None = None
 
 
 class Stepper(Protocol):
-    """Sentences, each with `width` hypotheses side by side, and the state behind the last token of each."""
+    """Sentences, each with `width` hypotheses side by side, and the state after the last token of each."""
 
     def start(self, batch: Batch) -> tuple[Tensor, State]:
-        """The first input token of each sentence, (sentences,), and the state in front of it; the width is 1."""
+        """The first input token of each sentence, (sentences,), and the state before it; the width is 1."""
 
     def step(self, tokens: Tensor, state: State) -> tuple[Scores, State]:
         """(sentences, width) -> the scores of the next token, and the next state."""
 
     def narrowed(self, words: Sequence[int]) -> "Stepper":
-        """The same with no other tokens than these, in order and numbered by their places; special ids come first."""
+        """The same with only these tokens, which are sorted and numbered by their places; special ids come first."""
 
     def reorder(self, state: State, rows: Tensor, sentences: Tensor | None = None) -> State:
-        """The state of other hypotheses. `rows`: (sentences, width), what each is made of, counted through all sentences
-        of the state; `sentences`: the places of those that go on, None where all do."""
+        """The state of other hypotheses. `rows`: (sentences, width), the row that each takes, counted over all
+        sentences of the state; `sentences`: the places of those that continue, None if all do."""
 
 
 class _ModelStepper:
-    """What all models share: the output layer, of all words or of some; pad and bos are never produced."""
+    """What all models share: the output layer, over all words or some; pad and bos are never produced."""
 
     def __init__(self, layer: nn.Linear, output: Callable[[Tensor], Tensor], precision: Precision):
         self._device, self._precision = layer.weight.device, precision
@@ -65,7 +65,7 @@ class _ModelStepper:
         return (tokens if self._words is None else self._words[tokens]).reshape(-1, 1)
 
     def _scores(self, outputs: Tensor, tokens: Tensor, attention: Tensor | None = None) -> Scores:
-        """What the output layer takes, (sentences x width, 1, features), behind these tokens."""
+        """`outputs`: what the output layer takes after these tokens, (sentences x width, 1, features)."""
         logits = self._output(outputs[:, 0]).float().view(*tokens.shape, -1)
         found = torch.log_softmax(logits, dim=-1)
         found[..., PAD : BOS + 1].fill_(-torch.inf)
@@ -73,7 +73,7 @@ class _ModelStepper:
 
 
 class LanguageModelStepper(_ModelStepper):
-    """Continues prompts; a prompt stands behind bos, and may be empty."""
+    """Continues prompts; a prompt is preceded by bos, and may be empty."""
 
     def __init__(self, model: LanguageModel, precision: Precision = "float32"):
         self._model, self._steps = evaluating(model), ready(model, precision)
@@ -94,7 +94,7 @@ class LanguageModelStepper(_ModelStepper):
 
 
 class PrefixStepper(LanguageModelStepper):
-    """Goes on from prefixes, each read with eos behind it."""
+    """Continues prefixes, each of which is read followed by eos."""
 
     def __init__(self, model: PrefixModel, precision: Precision = "float32"):
         super().__init__(model.language_model, precision)
@@ -106,7 +106,7 @@ class PrefixStepper(LanguageModelStepper):
 
 
 class EncoderDecoderStepper(_ModelStepper):
-    """Decodes sources; a source is read with eos behind it, and kept once for all of a sentence's hypotheses."""
+    """Decodes sources; a source is read followed by eos, and kept once for all of a sentence's hypotheses."""
 
     def __init__(self, model: EncoderDecoder, precision: Precision = "float32"):
         self._model = ready(model, precision)
@@ -141,7 +141,7 @@ def _in_float32(tensor: Tensor) -> Tensor:
 
 
 def stepper_of(model: Any, precision: Precision = "float32") -> Stepper:
-    """The stepper that fits the model, with the weights that it has now."""
+    """The stepper that fits the model, with its current weights."""
     kinds = {LanguageModel: LanguageModelStepper, PrefixModel: PrefixStepper, EncoderDecoder: EncoderDecoderStepper}
     stepper: Stepper = kinds[type(model)](model, precision)
     return stepper

@@ -1,7 +1,7 @@
 """Stochastic beam search (Kool et al. 2019): whole hypotheses drawn without replacement, as if all of them were listed.
 
-Every hypothesis has its log-probability disturbed by Gumbel noise, and the `size` largest sums are the sample. A beam
-finds them: the children of a hypothesis get noise of their own under the condition that the largest of their sums is that
+Gumbel noise is added to the log-probability of every hypothesis, and the `size` largest sums are the sample. A beam
+finds them: the children of a hypothesis get noise of their own, on the condition that the largest of their sums is that
 of their parent. Finished hypotheses keep their sum and their place in the beam.
 """
 
@@ -19,8 +19,8 @@ from throughtime.search.stepper import Batch, Stepper
 
 
 class Drawn(NamedTuple):
-    """The beam of each sentence, the largest sum first: tokens (sentences, width, time), eos behind the first eos; and of
-    each hypothesis its log-probability, the disturbed one (`score`), length, and whether it is open, (sentences, width)."""
+    """The beam of each sentence, the largest sum first: tokens (sentences, width, time), all eos after the first eos;
+    and (sentences, width) log-probabilities, their sums with noise (`score`), lengths, and whether each is open."""
 
     tokens: Tensor
     log_probability: Tensor
@@ -33,8 +33,8 @@ class Drawn(NamedTuple):
 def stochastic_beam_search(
     stepper: Stepper, batch: Batch, choice: config.StochasticBeam, demands: Demands, random: torch.Generator
 ) -> list[list[Hypothesis]]:
-    """`size` different hypotheses a row, a sample without replacement in the order of drawing (or all, where there are
-    fewer). `score` is the disturbed log-probability. `random` lives on the CPU."""
+    """`size` different hypotheses per row, a sample without replacement in the order of drawing (or all, if there are
+    fewer). `score` is the log-probability plus noise. `random` is on the CPU."""
     last, state = stepper.start(batch)
     allowed = rules(choice, demands, last.device)
     sentences, none = torch.arange(len(last), device=last.device), torch.zeros(len(last), 1, device=last.device)
@@ -74,7 +74,7 @@ def _extended(
 
 
 def below(parent: Tensor, log_probability: Tensor, random: torch.Generator) -> Tensor:
-    """Gumbel noise on log-probabilities (..., children), under the condition that the largest sum is `parent` (...): by
+    """Log-probabilities (..., children) plus Gumbel noise, on the condition that the largest sum is `parent` (...): by
     equations 23 and 24 of the paper's appendix B.3."""
     noise = -torch.empty(log_probability.shape).exponential_(generator=random).log()
     free = log_probability + noise.to(log_probability.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The batches of one optimiser step: its gradient is the mean over all their tokens, however they are shared among them."""
+"""The batches of one optimiser step: its gradient is the mean over all their tokens, however these are distributed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Accumulation:
-    """What has come together since the last step, of the `batches` that make one.
+    """What has accumulated since the last step, of the `batches` that make one.
 
-    While they come in, the gradients are sums over tokens; `average` makes their mean of them before the step.
-    `lengths`: the time steps of each batch.
+    Meanwhile the gradients are sums over tokens; `average` turns them into means before the step. `lengths`: the time
+    steps of each batch.
     """
 
     def __init__(self, batches: int):
@@ -19,8 +19,8 @@ class Accumulation:
         self.lengths: list[int] = []
 
     def add(self, loss: Tensor, tokens: Tensor, length: int) -> Tensor:
-        """A batch's mean loss over so many tokens of all ranks -> the loss to differentiate, which Lightning divides by the
-        number of batches."""
+        """A batch's mean loss over the `tokens` of all ranks -> the loss to differentiate, which Lightning divides by
+        the number of batches."""
         self.lengths.append(length)
         if self._batches == 1:
             return loss
@@ -28,14 +28,14 @@ class Accumulation:
         return loss * tokens * self._batches
 
     def average(self, weights: Iterable[nn.Parameter]) -> None:
-        """Sums -> means, once the last batch's gradient is there."""
+        """Sums -> means, once the last batch's gradient has been added."""
         if self._batches > 1:
             for weight in weights:
                 if weight.grad is not None:
                     weight.grad /= self._tokens
 
     def clear(self) -> None:
-        """After the step."""
+        """Starts afresh after the step."""
         self._tokens, self.lengths = 0, []
 
     def state(self, weights: Iterable[nn.Parameter]) -> dict[str, Any] | None:
@@ -46,7 +46,7 @@ class Accumulation:
         return {"tokens": int(self._tokens), "lengths": self.lengths, "gradients": gradients}
 
     def restore(self, state: dict[str, Any] | None, weights: Iterable[nn.Parameter]) -> None:
-        """Goes on from there."""
+        """Continues from such a state."""
         if state is not None:
             self._tokens, self.lengths = state["tokens"], list(state["lengths"])
             for weight, gradient in zip(weights, state["gradients"], strict=True):

@@ -1,6 +1,6 @@
 """Checkpoints: plain data only, written whole or not at all, read with `weights_only=True`.
 
-Beside what Lightning saves, a checkpoint holds under `throughtime`:
+Besides what Lightning saves, a checkpoint holds under `throughtime`:
 `format` and `version`, `config` (all settings, resolved), `tokenizers` (their states), `facts` (of the corpus), `ranks`
 (carried state, random state and tokens seen of each process).
 """
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def about(settings: config.TrainConfig, tokenizers: dict[str, Tokenizer], facts: dict[str, Any]) -> dict[str, Any]:
-    """What makes a checkpoint stand on its own."""
+    """What makes a checkpoint self-contained."""
     return {
         "format": FORMAT,
         "version": throughtime.__version__,

@@ -9,8 +9,8 @@ from throughtime import config
 
 
 def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
-    """The checkpoint that a user means: a file, a run folder (its `prefer`red checkpoint), a sweep's folder (that of its
-    best job), or `last` for the newest run.
+    """The checkpoint that a user means by a file, a run folder (its `prefer`red checkpoint), a sweep's folder (that of
+    its best job), or `last` (that of the newest run).
 
     Raises:
         Mistake: there is none.
@@ -37,7 +37,7 @@ def _age(folder: Path) -> float:
 
 
 def find_all(name: str, outputs: str, setting: str) -> list[Path]:
-    """The checkpoints that a user means: all in a folder or matching a pattern, else the one of `find`.
+    """The checkpoints that a user means: all in a folder, or one for each match of a pattern, else the one of `find`.
 
     Raises:
         Mistake: there is none.

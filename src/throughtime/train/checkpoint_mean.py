@@ -23,7 +23,7 @@ def average(contents: Sequence[dict[str, Any]], setting: str) -> dict[str, Any]:
 
 
 def _origin(content: dict[str, Any]) -> dict[str, Any]:
-    """What checkpoints that may be averaged share: weights are comparable only along one training."""
+    """What checkpoints must share to be averaged: weights are comparable only within one training."""
     ours = content["throughtime"]
     shared = {
         group: ours["config"][group] for group in ("seed", "data", "tokenizer", "model", "cell", "encoder", "context")

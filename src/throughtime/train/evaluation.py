@@ -1,4 +1,4 @@
-"""How a language model is tested: as it is, adapting itself to the text it reads, or with a cache of what it has read."""
+"""How a language model is evaluated: as it is, adapting to the text it reads, or with a cache of what it has read."""
 
 from typing import NamedTuple
 
@@ -17,16 +17,16 @@ class Cache(NamedTuple):
     followed: Tensor
 
     def longer(self, outputs: Tensor, followed: Tensor) -> "Cache":
-        """With those of the next steps behind them."""
+        """With those of the next steps appended."""
         return Cache(torch.cat([self.outputs, outputs], dim=1), torch.cat([self.followed, followed], dim=1))
 
     def last(self, places: int) -> "Cache":
-        """Cut to the newest."""
+        """Only the newest."""
         return Cache(self.outputs[:, -places:], self.followed[:, -places:])
 
 
 def empty_cache(outputs: Tensor) -> Cache:
-    """What lies in the cache before the first step of outputs (batch, time, width)."""
+    """The cache before the first step of outputs (batch, time, width)."""
     return Cache(outputs[:, :0], torch.zeros(len(outputs), 0, dtype=torch.long, device=outputs.device))
 
 
@@ -37,14 +37,14 @@ def cached_loss(
 
     p(w) = (1 - lambda) p_model(w) + lambda sum_i [w followed place i] softmax_i(theta h_t . h_i), i over the last `size`
     places before t. logits (batch, time, vocabulary), outputs (batch, time, width), targets (batch, time) -> the summed
-    negative log probability in nats, the number of targets that count, and the cache behind the last step.
+    negative log probability in nats, the number of targets that count, and the cache after the last step.
     """
     log_model = torch.log_softmax(logits.float(), dim=-1).gather(-1, targets.clamp(min=0)[..., None]).squeeze(-1)
     whole, before = cache.longer(outputs, targets), cache.followed.shape[1]
     here = before + torch.arange(targets.shape[1], device=targets.device)[:, None]
     place = torch.arange(whole.followed.shape[1], device=targets.device)
     seen = ((place < here) & (place >= here - choice.size)) & (whole.followed != IGNORED)[:, None]
-    with torch.autocast(outputs.device.type, enabled=False):  # theta makes much of small differences
+    with torch.autocast(outputs.device.type, enabled=False):  # theta magnifies small differences
         scores = choice.theta * outputs.float() @ whole.outputs.float().transpose(1, 2)
     scores = scores.masked_fill(~seen, -torch.inf)
     weights = torch.softmax(scores, dim=-1).nan_to_num()  # a row that has seen nothing has no weights
@@ -56,18 +56,18 @@ def cached_loss(
 
 
 class Dynamic:
-    """Dynamic evaluation (Krause et al. 2018, equation 6): after each chunk a step down its gradient, and some way back to
-    the weights that training gave, theta <- theta - lr g + decay (theta_g - theta)."""
+    """Dynamic evaluation (Krause et al. 2018, equation 6): after each chunk a step down its gradient, and some way back
+    towards the trained weights theta_g, theta <- theta - lr g + decay (theta_g - theta)."""
 
     def __init__(self, model: nn.Module, choice: config.DynamicEvaluation):
         self._model, self._choice = model, choice
         self._trained = [weight.detach().clone() for weight in model.parameters()]
 
     def learn(self, total: Tensor, targets: Tensor) -> None:
-        """One step on the mean over the targets of a chunk that has been scored, and that of the processes beside this one:
-        the summed loss and the number of targets here."""
+        """One step on the mean loss over the targets of a scored chunk, those of the other processes included. `total`:
+        the summed loss of this process; `targets`: their number."""
         weights = list(self._model.parameters())
-        with torch.autocast(total.device.type, enabled=False):  # which is for the way forward alone
+        with torch.autocast(total.device.type, enabled=False):  # which is for the forward pass alone
             gradients = torch.autograd.grad(total, weights, allow_unused=True)
         everywhere = of_all_ranks(targets).clamp(min=1)
         with torch.no_grad():
@@ -77,7 +77,7 @@ class Dynamic:
                     weight.add_(self._choice.decay * (trained - weight) - self._choice.lr * mean)
 
     def restore(self) -> None:
-        """The weights as training left them."""
+        """Puts the trained weights back."""
         with torch.no_grad():
             for weight, trained in zip(self._model.parameters(), self._trained, strict=True):
                 weight.copy_(trained)

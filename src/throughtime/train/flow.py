@@ -1,4 +1,4 @@
-"""Where the gradient dies: how much the states of earlier steps have to do with the loss of the last one."""
+"""Where the gradient vanishes: how much the states of earlier steps affect the loss of the last one."""
 
 import json
 from collections import defaultdict
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from throughtime.data.batch import IGNORED, PairBatch, TextChunk
 from throughtime.nn.watched import layers, watched
 
-FAINT = 0.01  # of the largest norm; what is less counts as gone
+FAINT = 0.01  # of the largest norm; anything less counts as vanished
 
 
 class Flow(NamedTuple):
     """Of one layer, direction and state tensor s: `norms[k]`, the L2 norm of dL/ds_{T-k}, L being the loss of a row's last
-    target in nats and T the layer's last step in its own order; the mean over rows that have so many steps."""
+    target in nats and T the layer's last step in its own order; the mean over the rows that have more than k steps."""
 
     layer: str
     state: str
@@ -26,9 +26,9 @@ class Flow(NamedTuple):
 
 
 def gradient_flow(model: nn.Module, batch: TextChunk | PairBatch, rows: int, steps: int) -> list[Flow]:
-    """The flow through the first rows of a batch, of a text so many steps back and no farther than where the state begins
-    anew; as in evaluation, without noise, and without a cut: it shows what there is to be cut. The model and its gradients
-    stay as they are."""
+    """The flow through the first `rows` of a batch; in a text up to `steps` back, and not beyond a reset of the state.
+    As in evaluation there is no noise, nor is the gradient cut, to show what a cut would remove. The model and its
+    gradients are left unchanged."""
     found: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for part in _without_padding(batch, rows, steps):
         for key, norms in _norms(watched(model), part).items():
@@ -37,7 +37,8 @@ def gradient_flow(model: nn.Module, batch: TextChunk | PairBatch, rows: int, ste
 
 
 def reach(flows: list[Flow]) -> dict[str, int]:
-    """For each layer and direction, how many steps back the gradient by any of its states is not yet `FAINT`."""
+    """For each layer and direction, the farthest step back at which the gradient with respect to one of its states is
+    still above the share `FAINT` of its largest."""
     found: dict[str, int] = {}
     for flow in flows:
         largest = max(flow.norms)
@@ -53,7 +54,7 @@ def append(file: Path, at: dict[str, int], flows: list[Flow]) -> None:
 
 
 def read_last(file: Path) -> list[Flow]:
-    """The flows of the last step that a file has any of."""
+    """The flows of the last step recorded in a file."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [Flow(line["layer"], line["state"], line["norms"]) for line in lines if line["step"] == lines[-1]["step"]]
 
@@ -73,7 +74,7 @@ def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Ite
 
 
 def _last_loss(model: Any, batch: TextChunk | PairBatch) -> Tensor:
-    """Of the last target, summed over the rows."""
+    """The loss of the last target, summed over the rows."""
     if isinstance(batch, TextChunk):
         features, _ = model.outputs(batch.tokens, resets=batch.resets)
     else:
@@ -82,7 +83,7 @@ def _last_loss(model: Any, batch: TextChunk | PairBatch) -> Tensor:
 
 
 def _norms(model: nn.Module, batch: TextChunk | PairBatch) -> dict[tuple[str, str], list[Tensor]]:
-    """By layer (and direction, where it has two) and state, for each row: from the last step back."""
+    """The norms by layer (and direction, where it has two) and state, for each row, from the last step back."""
     loss = _last_loss(model, batch)
     states: dict[tuple[str, str], list[Tensor]] = {}
     for name, layer in layers(model):
@@ -99,11 +100,11 @@ def _norms(model: nn.Module, batch: TextChunk | PairBatch) -> dict[tuple[str, st
 
 
 def _by_row(state: Tensor, gradient: Tensor | None) -> Tensor:
-    """(rows, size) -> (rows,); zero where the loss has nothing to do with the state."""
+    """(rows, size) -> (rows,); zero where the loss does not depend on the state."""
     return state.new_zeros(len(state)) if gradient is None else gradient.norm(dim=1)
 
 
 def _mean(curves: list[Tensor]) -> list[float]:
-    """Step by step, over the curves that are so long."""
+    """The mean at each step, over the curves that reach it."""
     longest = max(map(len, curves))
     return [float(torch.stack([curve[at] for curve in curves if at < len(curve)]).mean()) for at in range(longest)]

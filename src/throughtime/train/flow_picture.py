@@ -1,4 +1,4 @@
-"""A picture of where the gradient dies."""
+"""A picture of where the gradient vanishes."""
 
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from throughtime.whole import whole_file
 ABREAST = 3  # panels
 PANEL = 3.6, 2.8  # inches, width and height
 LEGEND = 1.6  # inches
-LOWEST = 1e-6  # of the largest norm; far less than counts
+LOWEST = 1e-6  # of the largest norm; far below what counts
 STYLES = ("-", "--", ":", "-.")
-BRIGHTEST = 0.88  # of the palette; what is brighter is lost on white
+BRIGHTEST = 0.88  # of the palette; anything brighter is lost on white
 
 
 def draw(path: Path, flows: dict[str, list[Flow]]) -> None:
-    """Writes a PNG: a panel for each layer and direction, a colour for each label, a kind of line for each state tensor; over
-    the steps back the norms as a share of the curve's largest, with a line where they count as gone.
+    """Writes a PNG: a panel for each layer and direction, a colour for each label, a line style for each state tensor.
+    Each curve shows the norms over the steps back, as shares of its largest; a line marks where they count as vanished.
 
     Args:
         flows: by label; at least one.

@@ -13,7 +13,7 @@ LARGEST = 80.0  # nats, whose exponential float32 still holds
 
 class Losses(NamedTuple):
     """Of a batch: the summed cross entropy in nats, the number of targets that count, the sum that training minimises, and
-    what it adds to its mean."""
+    the penalty that it adds to this sum's mean."""
 
     total: Tensor
     targets: Tensor
@@ -27,5 +27,5 @@ def per_token(total: Tensor, everywhere: Tensor) -> Tensor:
 
 
 def perplexity(loss: float) -> float:
-    """Of the mean loss in nats of a token; what is too large to be told apart is all the same."""
+    """The perplexity of a mean loss in nats per token, which from `LARGEST` on is always the same."""
     return math.exp(min(loss, LARGEST))

@@ -20,9 +20,9 @@ def optimizer(choice: config.Optim, parameters: Iterable[nn.Parameter]) -> torch
 
 
 def renew(checkpoint: dict[str, Any], settings: config.TrainConfig) -> None:
-    """Puts the settings of a resumed run in the place of those that the checkpoint's optimiser and schedule were saved with;
-    how far the schedule has lowered the rate stays. A run that averages in another way goes on from the optimiser's own
-    weights, and its mean begins anew."""
+    """Replaces the settings that the checkpoint's optimiser and schedule were saved with by those of the resumed run;
+    how far the schedule has lowered the rate is kept. A run with another kind of averaging continues from the
+    optimiser's own weights, and its mean starts afresh."""
     optim, plan = settings.optim, settings.schedule
     own = {"betas": tuple(optim.betas)} if isinstance(optim, config.Adam) else {"momentum": optim.momentum}
     share = optim.lr / checkpoint["throughtime"]["config"]["optim"]["lr"]
@@ -56,11 +56,11 @@ def schedule(choice: config.Schedule, optimizer: torch.optim.Optimizer, steps: i
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=choice.factor, patience=choice.patience, threshold=0.0
             )
-            return {"scheduler": plateau, "monitor": "val/loss", "frequency": sys.maxsize}  # stepped behind validations
+            return {"scheduler": plateau, "monitor": "val/loss", "frequency": sys.maxsize}  # stepped after validations
 
 
 def cosine(step: int, steps: int, choice: config.Cosine) -> float:
-    """The share of the peak rate: linear to 1 over the warm-up, then half a cosine down to the floor (Loshchilov and
+    """The share of the peak rate: linear to 1 during the warm-up, then half a cosine down to the floor (Loshchilov and
     Hutter 2017)."""
     if step < choice.warmup:
         return (step + 1) / (choice.warmup + 1)
@@ -69,6 +69,6 @@ def cosine(step: int, steps: int, choice: config.Cosine) -> float:
 
 
 def decay(epoch: int, choice: config.Decay) -> float:
-    """The share of the first rate in an epoch, counted from 0 (Zaremba et al. 2014, section 4.1)."""
+    """The share of the initial rate in an epoch, counted from 0 (Zaremba et al. 2014, section 4.1)."""
     share: float = choice.factor ** max(0, epoch + 1 - choice.hold)
     return share

@@ -1,8 +1,8 @@
 """The output layer and its cross entropy as one function.
 
 The logits of a whole batch, a row for each token and a column for each word, would be the largest tensor of a training step
-and go through memory half a dozen times. Here they are made for a few rows at a time, which stay in the processor's cache,
-and of each row only the derivative of its loss is kept, in the precision of the products.
+and pass through memory half a dozen times. Here they are computed for a few rows at a time, which stay in the
+processor's cache, and for each row only the derivative of its loss is kept, in the precision of the products.
 """
 
 from typing import Any
@@ -15,12 +15,12 @@ from throughtime.data.batch import IGNORED
 from throughtime.nn.products import multiplication
 from throughtime.train.loss import Losses
 
-IN_CACHE, ON_GPU = 1 << 19, 1 << 26  # logits made at a time: few enough for a cache, or enough to fill a GPU
+IN_CACHE, ON_GPU = 1 << 19, 1 << 26  # logits at a time: few enough for a cache, or enough to fill a GPU
 
 
 def output_loss(output: nn.Linear, features: Tensor, targets: Tensor, smoothing: float = 0.0) -> Losses:
-    """The losses of a batch; what is minimised has the share `smoothing` of each target spread over all tokens (Szegedy et
-    al. 2016, section 7), and is the one to differentiate.
+    """The losses of a batch; the one to minimise, which alone is differentiable, has the share `smoothing` of each
+    target spread over all tokens (Szegedy et al. 2016, section 7).
 
     `features` (batch, time, width) are what the `output` layer takes, `targets` are (batch, time).
     """
@@ -78,7 +78,8 @@ class _OutputLoss(torch.autograd.Function):
 def _losses(logits: Tensor, chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Logits and probabilities (rows, words) -> the sum of the losses, and of the smoothed losses, (2,).
 
-    `total`, the logarithm of the sum of exponentials, is found at the likeliest word, which never has too small a chance.
+    `total`, the logarithm of the sum of exponentials, is computed at the likeliest word, whose probability is never too
+    small.
     """
     counted = targets != IGNORED
     total = logits.amax(dim=1, keepdim=True) - chances.amax(dim=1, keepdim=True).log()
@@ -88,7 +89,8 @@ def _losses(logits: Tensor, chances: Tensor, targets: Tensor, smoothing: float) 
 
 
 def _become_slopes(chances: Tensor, targets: Tensor, smoothing: float) -> None:
-    """Makes of probabilities (rows, words) the derivative of each row's smoothed loss by its logits, were it counted."""
+    """Turns probabilities (rows, words) into the derivative of each row's smoothed loss with respect to its logits, as
+    if all rows counted."""
     if smoothing:
         chances.sub_(smoothing / chances.shape[1])
     hit = torch.full_like(chances[:, :1], smoothing - 1)

@@ -1,4 +1,4 @@
-"""An encoder-decoder, or a model that goes on from a prefix, on pairs."""
+"""An encoder-decoder, or a model that continues a prefix, on pairs."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from throughtime.train.task import Task
 
 
 class TranslationTask(Task):
-    """The decoder reads what `teacher=` feeds it in training, its gradient through time cut every `chunk` target steps; in
-    evaluation it reads the target."""
+    """In training the decoder reads what `teacher=` feeds it, and its gradient through time is cut every `chunk` target
+    steps; in evaluation it reads the target."""
 
     model: EncoderDecoder | PrefixModel
 

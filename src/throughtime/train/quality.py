@@ -20,7 +20,7 @@ Measure = Callable[[Texts, Texts], float]  # of hypotheses and references
 
 
 class ExactMatch(Metric):
-    """The share of lines that equal one of their references, in percent, as a metric that sacrebleu can resample."""
+    """The percentage of lines that equal one of their references, as a metric that sacrebleu can resample."""
 
     def _preprocess_segment(self, sent: str) -> str:
         return sent
@@ -39,7 +39,7 @@ class ExactMatch(Metric):
 
 
 METRICS: dict[str, Callable[[], Metric]] = {
-    "bleu": partial(BLEU, force=True),  # without a warning at texts that look tokenized
+    "bleu": partial(BLEU, force=True),  # without a warning about texts that look tokenized
     "bleu_lowercase": partial(BLEU, lowercase=True, force=True),
     "chrf": CHRF,
     "ter": TER,
@@ -53,7 +53,7 @@ def by_metric(name: str) -> Measure:
 
 
 def token_error_rate(hypotheses: Texts, references: Texts) -> float:
-    """Edits per white-space-separated token of the references; where these have none, the edits."""
+    """Edits per white-space-separated token of the references; if these have none, the number of edits."""
     if not any(reference.split() for reference in references):
         return float(sum(len(hypothesis.split()) for hypothesis in hypotheses))
     return float(word_error_rate(list(hypotheses), list(references)))
@@ -70,23 +70,23 @@ def rouge(key: str) -> Measure:
 
 
 def parses(hypotheses: Texts, references: Texts) -> float:
-    """Percent of the hypotheses that are Python; the head of a block alone (`if x:`) is taken for one."""
+    """The percentage of hypotheses that are valid Python; a block's head alone (`if x:`) counts, too."""
     return 100.0 * sum(map(is_python, hypotheses)) / len(hypotheses)
 
 
 def is_python(text: str) -> bool:
-    """Whether `ast` parses a text; an empty one is no Python here."""
+    """Whether `ast` parses a text; an empty one does not count as Python."""
     code = text.strip()
     body = " pass" if code.endswith(":") else ""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes and comparisons in doubtful taste
+        with warnings.catch_warnings(action="ignore"):  # about dubious escapes and comparisons
             return bool(ast.parse(code + body).body)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # ValueError: a null character
         return False
 
 
 def token_bleu(hypotheses: Texts, references: Texts) -> float:
-    """BLEU over Python's own tokens, 0 to 100; where lines begin, end and are indented counts too."""
+    """BLEU over Python's own tokens, 0 to 100, which include those of line ends and indentation."""
     ours, theirs = ([" ".join(python_tokens(text)) for text in texts] for texts in (hypotheses, references))
     return BLEU(tokenize="none", force=True).corpus_score(ours, [theirs]).score
 
@@ -132,5 +132,5 @@ def matches_by_kind(hypotheses: Texts, references: Texts, kinds: Texts) -> dict[
 
 
 def direction(metric: str) -> str:
-    """`max` or `min`: where the better values of a metric (with or without its split's prefix) lie."""
+    """`max` or `min`: which values of a metric (with or without its split's prefix) are better."""
     return "min" if metric.removeprefix("val/").removeprefix("test/") in LOWER_IS_BETTER else "max"

@@ -11,8 +11,8 @@ def slowness(
     """What AWD adds to the loss: alpha times the mean square of the dropped outputs, and beta times that of the outputs'
     differences from step to step (Merity et al. 2017, section 5); both (batch, time, width).
 
-    Of a part of `whole` steps it is the share: the parts' sum up to the whole's, the last output (batch, 1, width)
-    `before` each given.
+    For a part of a text of `whole` steps, given the last output (batch, 1, width) `before` it, this is its share: those
+    of all parts add up to that of the whole.
     """
     if not isinstance(choice, config.Awd):
         return outputs.new_zeros(())

@@ -1,4 +1,4 @@
-"""What the LightningModules of text and of pairs share: a step, the means of its losses, and what a checkpoint needs."""
+"""What the LightningModules of text and pairs share: a step, the means of its losses, and what a checkpoint needs."""
 
 from abc import abstractmethod
 from typing import Any
@@ -21,9 +21,9 @@ from throughtime.train.ranks import from_all_ranks, of_all_ranks
 
 
 class TokenMean(MeanMetric):
-    """Summed losses over the targets they are of; torchmetrics' own update takes means, and their weights.
+    """Summed losses divided by their number of targets; torchmetrics' own update takes means and their weights.
 
-    In float64, where there is no Mac's GPU, which has none: float32 would round what is added late in a long epoch.
+    In float64, unless there is a Mac's GPU, which has none: float32 would round off what is added late in a long epoch.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class TokenMean(MeanMetric):
 class Task(lightning.LightningModule):
     """What both models' tasks share.
 
-    `about` is the plain data that makes a checkpoint stand on its own (`train/checkpoint.py`).
+    `about` is the plain data that makes a checkpoint self-contained (`train/checkpoint.py`).
     """
 
     def __init__(self, model: nn.Module, settings: config.TrainConfig, about: dict[str, Any]):
@@ -59,7 +59,7 @@ class Task(lightning.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """How many targets all processes have trained on, those before a resume included."""
+        """How many targets all processes have trained on, including those before a resume."""
         return int(self._tokens)
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Task(lightning.LightningModule):
         found = self.losses(batch, "train")
         total, targets = of_all_ranks(torch.stack([found.total.detach(), found.targets.to(found.total.dtype)]))
         self.train_loss.update(total, targets)
-        self._tokens = self._tokens + targets.long()  # stays on the device, which need not be waited for
+        self._tokens = self._tokens + targets.long()  # stays on the device, so as not to wait for it
         self.log("train/loss", total / targets, prog_bar=True)
         mean = per_token(found.minimised, targets) + found.penalty
         return self._accumulation.add(mean, targets, batch.targets.shape[1])
@@ -121,7 +121,7 @@ class Task(lightning.LightningModule):
         return loss
 
     def measures(self, loss: float, split: str) -> dict[str, float]:
-        """What the mean loss in nats per token means in other units."""
+        """The mean loss in nats per token, and what it is in other units."""
         return {"loss": loss, "perplexity": perplexity(loss)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -150,7 +150,7 @@ class Task(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if self._restored is None:
-            if self.global_rank:  # the model is everywhere the same, the noise is not
+            if self.global_rank:  # the model is the same everywhere, the noise must not be
                 torch.manual_seed(self._settings.seed + self.global_rank)
             return
         self._accumulation.restore(self._restored["accumulated"], self.model.parameters())

@@ -1,4 +1,4 @@
-"""What the decoder is fed in training: the target's words, some of them unknown, or some the model's own."""
+"""What the decoder is fed in training: the target's words, some perhaps replaced by unknown or by the model's own."""
 
 import math
 
@@ -10,7 +10,7 @@ from throughtime.data.tokenizer import UNK
 
 
 def own_share(choice: config.Teacher, step: int) -> float:
-    """The share of the model's own words after `step` steps, 1 - epsilon of Bengio et al. 2015, section 2.4."""
+    """The share of the model's own words after `step` steps: 1 - epsilon in Bengio et al. 2015, section 2.4."""
     match choice:
         case config.ConstantTeacher():
             return choice.share
@@ -23,12 +23,12 @@ def own_share(choice: config.Teacher, step: int) -> float:
 
 
 def some_places(tokens: Tensor, share: float) -> Tensor:
-    """A share of the places of tokens (batch, time), never the first, which is bos."""
+    """A random share of the places of tokens (batch, time), never the first, which is bos."""
     places = torch.rand(tokens.shape) < share
     places[:, 0] = False
     return places.to(tokens.device, non_blocking=True)
 
 
 def with_unknown(tokens: Tensor, rate: float) -> Tensor:
-    """The tokens (batch, time), each but the first unknown at a rate (Bowman et al. 2016, section 3.1)."""
+    """The tokens (batch, time), all but the first replaced by unknown at a rate (Bowman et al. 2016, section 3.1)."""
     return tokens.masked_fill(some_places(tokens, rate), UNK) if rate else tokens

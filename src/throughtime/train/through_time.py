@@ -1,4 +1,4 @@
-"""A chunk of text read through time: its loss, and the state that goes on to the next chunk."""
+"""A chunk of text read through time: its loss, and the state that is carried to the next chunk."""
 
 import math
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from throughtime.train.slowness import slowness
 
 
 class Reading(NamedTuple):
-    """The summed loss in nats of a chunk's targets, their number, what the regularisation adds to their mean, and the state
-    to carry on, without its gradient."""
+    """The summed loss in nats of a chunk's targets, their number, what the regularisation adds to the mean, and the
+    state to carry to the next chunk, without its gradient."""
 
     total: Tensor
     targets: Tensor
@@ -27,8 +27,8 @@ class Reading(NamedTuple):
 
 
 def read(model: LanguageModel, chunk: TextChunk, state: StackState, dropout: config.Dropout) -> Reading:
-    """The chunk at once, from the state that it begins with; or, where the state to carry on lies inside it, in two parts,
-    each with dropout of its own."""
+    """Reads the chunk at once from the state that it begins with. If the state to carry on is that of a step inside it
+    (`tbptt=windows`), reads it in two parts, each with its own dropout."""
     parts, onward = [], state
     for begin, end in ((0, chunk.onward), (chunk.onward, chunk.tokens.shape[1])):
         if begin < end:
@@ -43,11 +43,11 @@ def read(model: LanguageModel, chunk: TextChunk, state: StackState, dropout: con
 def read_checkpointed(
     model: LanguageModel, chunk: TextChunk, state: StackState, dropout: config.Dropout, steps: int | None
 ) -> Reading:
-    """A whole text with its gradient, in the memory of a part of `steps` steps and of the states between the parts: the
-    backward pass reads each part once more (Chen et al. 2016), with the same dropout, which each part has of its own.
+    """Reads a whole text with its gradient, in the memory of one part of `steps` steps and of the states between parts:
+    the backward pass reads each part again (Chen et al. 2016), with the same dropout, which differs from part to part.
 
-    The weights go in as arguments, so that DDP meets each one's gradient once; and the first reading keeps no graph at
-    all, since the engines with a backward pass of their own keep more than what autograd can drop.
+    The weights are passed as arguments, so that DDP sees each one's gradient once; and the first reading keeps no graph
+    at all, as engines with a backward pass of their own keep more than autograd can drop.
     """
     whole = chunk.tokens.shape[1]
     part, length = _Part(model, dropout, state, whole), steps or math.isqrt(whole - 1) + 1
@@ -69,7 +69,7 @@ def read_checkpointed(
 
 
 class _Part(nn.Module):
-    """Some steps of a text of `whole` steps as a function of tensors: losses, the last output, the state's leaves."""
+    """Part of a text of `whole` steps as a function of tensors: losses, the last output, the state's leaves."""
 
     def __init__(self, model: LanguageModel, dropout: config.Dropout, state: StackState, whole: int):
         super().__init__()
@@ -79,7 +79,7 @@ class _Part(nn.Module):
         outputs, state = self.model.outputs(chunk.tokens, with_leaves(self._state, carried), chunk.resets)
         judged = _judged(self.model, chunk.targets, outputs, self._dropout, before, self._whole)
         kept = [outputs[:, -1:], *leaves(state)]
-        return (*judged, *(tensor.clone() for tensor in kept))  # a view would keep the steps that it looks at
+        return (*judged, *(tensor.clone() for tensor in kept))  # a view would keep all steps alive
 
 
 def _judged(

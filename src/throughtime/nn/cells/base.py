@@ -18,12 +18,12 @@ Product = Callable[[Tensor], Tensor]  # of a carried tensor and a stage's matrix
 
 
 class Stage(NamedTuple):
-    """One product with a carried tensor, and the pointwise rest behind it; most cells are a single stage.
+    """One product with a carried tensor, and the pointwise rest after it; most cells are a single stage.
 
     The engine multiplies `operand`, a state or what an earlier stage of the same step returned, by the next `blocks` of
-    the recurrent weight, and calls `function(input gates, product, carried, *vectors)`, row by row independent. What it
-    returns replaces carried tensors of that name or joins them; after the last stage every state must be fresh.
-    Without an operand there is no product, and `None` is handed in its place.
+    the recurrent weight, and calls `function(input gates, product, carried, *vectors)`, which treats each row by
+    itself. What it returns replaces carried tensors of that name or joins them; after the last stage every state must
+    be new. Without an operand there is no product, and `None` is passed in its place.
     """
 
     operand: str | None
@@ -38,9 +38,9 @@ def one_step(
     state: CellState,
     vectors: Sequence[Tensor],
 ) -> CellState:
-    """Goes through a step: the product of each stage, then its pointwise rest.
+    """Takes a step: the product of each stage, then its pointwise rest.
 
-    Input gates (batch, projected) and a state -> the new state, beside what stages have made for one another.
+    Input gates (batch, projected) and a state -> the new state, along with what stages have made for one another.
     """
     carried = dict(state)
     for stage, multiply in zip(stages, products, strict=True):
@@ -50,8 +50,8 @@ def one_step(
 
 
 class Noise(NamedTuple):
-    """What training draws for a cell once for all steps of a sequence: the recurrent matrices as they are used, as
-    `Cell.matrices` has them, and a mask of its own kind (rows, its width) where the cell asks for one."""
+    """What training draws for a cell once for all steps of a sequence: the recurrent matrices as they are used, in the
+    form of `Cell.matrices`, and a mask (rows, its width) where the cell asks for one."""
 
     matrices: Matrices
     mask: Tensor | None = None
@@ -60,22 +60,22 @@ class Noise(NamedTuple):
 class Cell(nn.Module, ABC):
     """A recurrent cell, `gates` blocks of `hidden` units wide.
 
-    Per step it sees x_t W^T + b (`project`, one product for all steps) and h_{t-1} R^T + c (one product a step, the
-    engine's business); `step` is the pointwise rest. A cell with several products a step gives its `stages` instead.
+    Per step it sees x_t W^T + b (`project`, one product for all steps) and h_{t-1} R^T + c (one product per step, by
+    the engine); `step` is the pointwise rest. A cell with several products per step defines `stages` instead.
     Parameters and gate order are those of torch's own recurrent layers, where torch has the cell.
 
-    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, width), with a bias for each row; a cell of
-    other shapes gives them to this constructor. Without `blocks` there is no weight_hidden and no bias of it.
+    weight_input: (gates * hidden, features), weight_hidden: (blocks * hidden, width), with a bias for each row; a cell
+    with other shapes passes them to this constructor. With `blocks` 0 there is neither weight_hidden nor its bias.
     `vectors` names the further parameters that the step takes, each as wide as what it scales.
     """
 
     states: ClassVar[tuple[str, ...]]  # names of the state tensors, the output first
     gates: ClassVar[int]
-    blocks: ClassVar[int | None] = None  # of the recurrent weight, where they are not as many as the gates
+    blocks: ClassVar[int | None] = None  # of the recurrent weight; None: as many as gates
     biased: ClassVar[bool] = True  # whether the recurrent products have a bias of their own
     vectors: ClassVar[tuple[str, ...]] = ()
-    keeps: ClassVar[int | None] = None  # the gate that keeps the old state where it is open
-    writes: ClassVar[int | None] = None  # the gate that lets the new in where it is open
+    keeps: ClassVar[int | None] = None  # the gate that, when open, keeps the old state
+    writes: ClassVar[int | None] = None  # the gate that, when open, lets the new in
     start: Start = Start()  # how the weights begin unless the user chooses
     # One time step, pointwise: `step(input_gates, recurrent_gates, state, *vectors)`, both products (batch, gates *
     # hidden), the old state -> the new state.
@@ -93,8 +93,8 @@ class Cell(nn.Module, ABC):
         rows: int | None = None,
         recurrent: tuple[int, int] | None = None,
     ):
-        """`sizes` of the states, `rows` of the input weight and the shape of the `recurrent` one, where they are not
-        made of `hidden` as above."""
+        """`sizes` of the states, `rows` of the input weight and the shape of the `recurrent` one, where they differ
+        from those above."""
         super().__init__()
         self.features, self.hidden = features, hidden
         self.weight_drop = 0.0
@@ -117,22 +117,22 @@ class Cell(nn.Module, ABC):
 
     @property
     def projected(self) -> int:
-        """How wide `project` makes an input."""
+        """How wide the result of `project` is."""
         return len(self.weight_input)
 
     @property
     def block(self) -> int:
-        """How many rows of the recurrent weight begin together: those of a gate."""
+        """How many rows of the recurrent weight are initialised together: those of a gate."""
         return self.hidden
 
     @property
     def bridged(self) -> tuple[str, ...]:
-        """The states that a decoder takes over from an encoder; the others begin as `initial_state` has them."""
+        """The states that a decoder takes over from an encoder; the others start from `initial_state`."""
         return self.states
 
     def initialise(self) -> None:
-        """Glorot input weights block by block, recurrent weights as `start` has them, and biases of zero but for the gate
-        that keeps the old state; by chrono the gate that writes gets the opposite bias."""
+        """Glorot input weights block by block, recurrent weights as `start` says, and biases of zero except for the
+        gate that keeps the old state. With chrono, or if no gate keeps, the gate that writes gets the opposite bias."""
         for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
         if self.weight_hidden is not None:
@@ -149,17 +149,17 @@ class Cell(nn.Module, ABC):
             gates[self.writes].copy_(-keeping)
 
     def initial_state(self, rows: int) -> CellState:
-        """All zeros but for what is learned, each (rows, its size)."""
+        """All zeros except for what is learned, each (rows, its size)."""
         zeros = {name: self.weight_input.new_zeros(rows, size) for name, size in self.sizes.items()}
         return {**zeros, **{name: value.repeat(rows, 1) for name, value in self.learned.items()}}
 
     def learn_state(self) -> None:
-        """Makes parameters of what a row begins with: of the `bridged` states, for others may not take any value."""
+        """Makes the initial state a parameter: only the `bridged` states, as others may not take arbitrary values."""
         for name in self.bridged:
             self.learned[name] = nn.Parameter(self.weight_input.new_zeros(self.sizes[name]))
 
     def project(self, inputs: Tensor) -> Tensor:
-        """(..., features) -> (..., projected), for as many steps at once as there are."""
+        """(..., features) -> (..., projected), for any number of steps at once."""
         return linear(inputs, self.weight_input, self.bias_input)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -177,17 +177,17 @@ class Cell(nn.Module, ABC):
 
     @property
     def active(self) -> "Cell":
-        """The cell that runs: itself, unless training alone disturbs it and this is evaluation."""
+        """The cell that runs: itself, or the one inside where noise applies in training only and this is evaluation."""
         return self
 
     def draw(self, rows: int) -> Noise:
-        """The matrices, in training without a share `weight_drop` of the weights (Wan et al. 2013, Merity et al. 2017)."""
+        """The matrices, in training with a share `weight_drop` dropped (Wan et al. 2013, Merity et al. 2017)."""
         if not (self.training and self.weight_drop):
             return Noise(self.matrices())
         return Noise([(F.dropout(weight, self.weight_drop), bias) for weight, bias in self.matrices()])
 
     def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
-        """The inputs (batch, time, features) with the noise behind the features that `project` takes for the steps."""
+        """The inputs (batch, time, features), with the steps' noise appended to the features as `project` needs."""
         return inputs
 
     def vector_values(self) -> list[Tensor]:

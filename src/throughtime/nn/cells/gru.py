@@ -23,7 +23,7 @@ class Gru(Cell):
 
     @staticmethod
     def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, kept: Tensor | None = None) -> CellState:
-        """One step; `kept` is what is kept of n."""
+        """One step; `kept`: a factor for n, by dropout."""
         input_r, input_z, input_n = input_gates.chunk(3, dim=-1)
         recurrent_r, recurrent_z, recurrent_n = recurrent_gates.chunk(3, dim=-1)
         z = torch.sigmoid(input_z + recurrent_z)
@@ -34,7 +34,7 @@ class Gru(Cell):
 
 class ChoGru(Cell):
     """The form of the paper (Cho et al. 2014) and of most lectures: the reset gate acts before the product. As in the
-    paper z keeps the old state; many lectures (and Chung et al. 2014) let 1 - z keep it.
+    paper, z keeps the old state; in many lectures (and Chung et al. 2014) 1 - z does.
 
     r = sigmoid(W_r x_t + b_r + R_r h_{t-1} + c_r)
     z = sigmoid(W_z x_t + b_z + R_z h_{t-1} + c_z)

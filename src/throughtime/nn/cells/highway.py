@@ -10,7 +10,7 @@ from throughtime.nn.cells.start import Start
 
 
 class RecurrentHighway(Cell):
-    """`recurrence_depth` layers l = 1, 2, ... a step, of which the first sees the input; the carry gate is 1 - t.
+    """`recurrence_depth` layers l = 1, 2, ... per step, the first of which sees the input; the carry gate is 1 - t.
 
     s_0 = h_{t-1}
     n = tanh(W_n x_t [l = 1] + b_n + R_n^l s_{l-1} + c_n^l)
@@ -18,8 +18,8 @@ class RecurrentHighway(Cell):
     s_l = t * n + (1 - t) * s_{l-1}
     h_t = the last s_l
 
-    The input's b too is there for l = 1 only. Gates in the order n, t; weight_hidden (recurrence_depth * 2 * hidden,
-    hidden), layer by layer. The state is kept at first, by a transform bias of -2 in every layer.
+    The input's b, too, is added for l = 1 only. Gates in the order n, t; weight_hidden (recurrence_depth * 2 * hidden,
+    hidden), layer by layer. Initially the state is kept, by a transform bias of -2 in every layer.
     """
 
     states = ("h",)

@@ -7,10 +7,10 @@ from throughtime.nn.cells.base import Cell, CellState, Stage
 
 
 class IndRnn(Cell):
-    """h_t = max(0, W x_t + b + u * h_{t-1}), with a vector u in the place of a recurrent matrix.
+    """h_t = max(0, W x_t + b + u * h_{t-1}), with a vector u in place of a recurrent matrix.
 
-    u starts uniform between 0 and 1, so that the units forget over different spans; it is not clipped afterwards as the
-    paper does for its longest sequences.
+    u starts uniform between 0 and 1, so that the units forget over different spans; it is not clipped afterwards, which
+    the paper does for its longest sequences.
     """
 
     states = ("h",)

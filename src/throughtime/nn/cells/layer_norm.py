@@ -1,7 +1,7 @@
 """The layer-normalised LSTM and GRU (Ba et al. 2016).
 
 LN(v) = (v - mean(v)) / sqrt(variance(v) + 1e-5), over the units of one step and row; the products with x and with h are
-each normalised by themselves, then scaled. Where two shifts would be added, there is only one.
+normalised separately, then scaled. Where two shifts would be added, there is only one.
 """
 
 import torch
@@ -14,8 +14,8 @@ from throughtime.nn.products import linear
 
 
 def normalised(values: Tensor) -> Tensor:
-    """LN over the last axis, neither scaled nor shifted; written out, as compiled kernels have it faster. To the variance
-    the mean is a constant, as the derivative by it is 0."""
+    """LN over the last axis, neither scaled nor shifted; written out, as that is faster in compiled kernels. The
+    variance takes the mean as a constant, as its derivative with respect to the mean is 0."""
     units = values.shape[-1]
     mean = values.sum(dim=-1, keepdim=True) / units
     variance = (values - mean.detach()).square().sum(dim=-1, keepdim=True) / units
@@ -89,7 +89,7 @@ class LayerNormGru(Cell):
 
     @staticmethod
     def _parts(blocks: Tensor) -> tuple[Tensor, ...]:
-        """[r, z] and n of (..., 3 * hidden), each of which is normalised by itself."""
+        """[r, z] and n of (..., 3 * hidden), which are normalised separately."""
         hidden = blocks.shape[-1] // 3
         return blocks.split([2 * hidden, hidden], dim=-1)
 

@@ -1,4 +1,4 @@
-"""Linear recurrences: what a step keeps and what it adds depend on the inputs alone, so that all steps can be had at once."""
+"""Linear recurrences: what a step keeps and adds depends on the inputs alone, so all steps can be computed at once."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -13,7 +13,7 @@ class LinearCell(Cell):
     """c_t = a_t * c_{t-1} + b_t, unit by unit, and an output made of c_t; c is the state that `carried` names.
 
     `coefficients` and `output` are pointwise and see no other step, so that an engine may call them for one step or for
-    all at once; `step` is made of them. With `passes` they see the input itself too, which `project` puts behind the
+    all at once; `step` is made of them. With `passes` they also see the input itself, which `project` appends to the
     gates. `window` names a state that holds the inputs of the steps before, the newest first, for a cell whose gates
     depend on those: the product with it is added to the gates.
     """
@@ -36,11 +36,11 @@ class LinearCell(Cell):
 
     @abstractmethod
     def coefficients(self, gates: Tensor, inputs: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
-        """Gates (..., rows of weight_input), inputs (..., features), `vectors` -> a, b and what `output` takes, each
-        (..., hidden)."""
+        """Gates (..., rows of weight_input), inputs (..., features), `vectors` -> a, b and whatever else `output`
+        takes, each (..., hidden)."""
 
     def output(self, carried: Tensor, *gates: Tensor) -> Tensor:
-        """The new c and what `coefficients` left for this, each (..., hidden) -> the output (..., hidden)."""
+        """The new c and what else `coefficients` returned, each (..., hidden) -> the output (..., hidden)."""
         return carried
 
     @property
@@ -59,7 +59,7 @@ class LinearCell(Cell):
         return (Stage(self.window, self.gates if self.window else 0, self.step),)
 
     def step(self, projected: Tensor, product: Tensor | None, state: CellState, *vectors: Tensor) -> CellState:
-        """One step: what `project` gives, the product with the window if there is one, the old state -> the new."""
+        """One step: the result of `project`, the product with the window if there is one, the old state -> the new."""
         gates, inputs = projected.split([len(self.weight_input), projected.shape[-1] - len(self.weight_input)], dim=-1)
         new: CellState = {}
         if self.window is not None and product is not None:

@@ -24,7 +24,7 @@ class Lstm(Cell):
 
     @staticmethod
     def step(input_gates: Tensor, recurrent_gates: Tensor, state: CellState, kept: Tensor | None = None) -> CellState:
-        """One step; `kept` is what is kept of g."""
+        """One step; `kept`: a factor for g, by dropout."""
         i, f, g, o = (input_gates + recurrent_gates).chunk(4, dim=-1)
         g = torch.tanh(g) if kept is None else kept * torch.tanh(g)
         c = torch.sigmoid(f) * state["c"] + torch.sigmoid(i) * g
@@ -87,12 +87,12 @@ class CoupledLstm(Cell):
 
 
 class ProjectedLstm(Cell):
-    """The LSTM with a narrower output (Sak et al. 2014), as torch.nn.LSTM(proj_size=projection) has it.
+    """The LSTM with a narrower output (Sak et al. 2014), as in torch.nn.LSTM(proj_size=projection).
 
     i, f, g, o and c_t as in the LSTM, gates in that order
     h_t = P (o * tanh(c_t))
 
-    State h is `projection` wide (None: half of hidden), c hidden; weight_hidden (4 * hidden, projection),
+    State h is `projection` wide (None: half of hidden), c is `hidden` wide; weight_hidden (4 * hidden, projection),
     weight_projection P (projection, hidden), orthogonal at first. The forget gate's bias starts at 1.
     """
 

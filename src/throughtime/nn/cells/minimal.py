@@ -1,4 +1,4 @@
-"""minGRU and minLSTM (Feng et al. 2024): the GRU and the LSTM with every look at the old state taken out of the gates."""
+"""minGRU and minLSTM (Feng et al. 2024): a GRU and an LSTM whose gates do not see the old state."""
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +26,13 @@ class MinGru(LinearCell):
 
 
 class MinLstm(LinearCell):
-    """Gates in the order f, i, n; each a = W x_t + b; what is kept and what is written add up to 1.
+    """Gates in the order f, i, n; each a = W x_t + b; the weights of keeping and writing add up to 1.
 
     f = sigmoid(a_f), i = sigmoid(a_i)
     f' = f / (f + i), i' = i / (f + i)
     h_t = f' * h_{t-1} + i' * a_n
 
-    State h. Glorot weights, biases 0. f' is computed as sigmoid(log f - log i), which divides by nothing.
+    State h. Glorot weights, biases 0. f' is computed as sigmoid(log f - log i), which needs no division.
     """
 
     states = ("h",)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from throughtime.nn.cells.base import Cell, CellState, Stage
 
-LEAST = -80.0  # a stabiliser of less divides to nothing as well, and by infinity in float32, which has no derivative
+LEAST = -80.0  # with less the quotient is practically 0 as well, but in float32 over infinity, without a derivative
 
 
 class Mlstm(Cell):
@@ -63,5 +63,5 @@ class Mlstm(Cell):
 
 
 def normaliser(weight: Tensor, m: Tensor) -> Tensor:
-    """What a reading is divided by: n . q and the stabiliser, both (..., heads) -> (..., heads, 1)."""
+    """The divisor of a reading: n . q and the stabiliser, both (..., heads) -> (..., heads, 1)."""
     return torch.maximum(weight.abs(), torch.exp(-m.clamp(min=LEAST)))[..., None]

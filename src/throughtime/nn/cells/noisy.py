@@ -10,8 +10,8 @@ from throughtime.nn.cells.base import Cell, CellState, Matrices, Noise, Stage, S
 
 
 class NoisyCell(Cell):
-    """A cell around another that it disturbs in training. Its inputs carry `width_of_noise` columns behind the
-    features, which reach every step behind the gates, so that a step stays a pure function and every engine runs it alike."""
+    """A cell around another, which it disturbs in training. Its inputs carry `width_of_noise` columns after the
+    features, which every step receives after its gates, so that a step is a pure function and all engines agree."""
 
     width_of_noise: int
 
@@ -54,7 +54,7 @@ class NoisyCell(Cell):
         return lambda gates, *rest: function(self._parts(gates)[0], *rest)
 
     def _parts(self, gates: Tensor) -> tuple[Tensor, Tensor]:
-        """Gates and noise, through which no gradient goes."""
+        """Gates and noise; no gradient goes through the noise."""
         found, noise = gates.split([gates.shape[-1] - self.width_of_noise, self.width_of_noise], dim=-1)
         return found, noise.detach()
 
@@ -65,7 +65,7 @@ class NoisyCell(Cell):
         return Noise(self._for_stages(self.inner.draw(rows).matrices))
 
     def _for_stages(self, matrices: Matrices) -> Matrices:
-        """The inner cell's matrices, with none for the stages that are new."""
+        """The inner cell's matrices, with empty ones for added stages."""
         return matrices
 
     def vector_values(self) -> list[Tensor]:
@@ -73,9 +73,9 @@ class NoisyCell(Cell):
 
 
 class VariationalCell(NoisyCell):
-    """Dropout of the state in front of every recurrent product, with one mask for all steps of a sequence (Gal and
-    Ghahramani 2016): R (m * h_{t-1}) in place of R h_{t-1}; in a cell with several products a step, of all operands as wide
-    as the output."""
+    """Dropout of the state before every recurrent product, with one mask for all steps of a sequence (Gal and
+    Ghahramani 2016): R (m * h_{t-1}) in place of R h_{t-1}; in a cell with several products per step, of every operand
+    as wide as the output."""
 
     def __init__(self, inner: Cell, rate: float):
         super().__init__(inner)
@@ -113,9 +113,9 @@ class VariationalCell(NoisyCell):
 
 
 class ZoneoutCell(NoisyCell):
-    """Units that keep their state at random, each at every step by itself (Krueger et al. 2017): s_t = d * s_{t-1} +
-    (1 - d) * s~_t, s~_t what the inner cell makes; in evaluation d is its expectation. Of the states those are zoned that a
-    decoder may take over, the output with the rate `output`, the others with `memory`."""
+    """Units that keep their state at random, independently at every step (Krueger et al. 2017): s_t = d * s_{t-1} +
+    (1 - d) * s~_t, where s~_t is the inner cell's new state; in evaluation d is its expectation. This applies to the
+    output, at the rate `output`, and to the other states that a decoder may take over, at the rate `memory`."""
 
     def __init__(self, inner: Cell, output: float, memory: float):
         super().__init__(inner)
@@ -142,7 +142,7 @@ class ZoneoutCell(NoisyCell):
         return (*found, last._replace(function=self._zoned(last.function)))
 
     def _keep(self, gates: Tensor, _: None, carried: CellState, *__: Tensor) -> CellState:
-        """d * s_{t-1}, before a stage of the inner cell puts something else in the state's place."""
+        """d * s_{t-1}, before a stage of the inner cell replaces the state."""
         noise = self._parts(gates)[1].split(self._widths, dim=-1)
         return {f"kept {name}": kept * carried[name] for name, kept in zip(self.rates, noise, strict=True)}
 
@@ -162,8 +162,8 @@ class ZoneoutCell(NoisyCell):
 
 
 class CandidateDropCell(NoisyCell):
-    """Dropout of the candidate alone, each unit at every step by itself, so that nothing of what is remembered gets lost
-    (Semeniuta et al. 2016): c_t = f * c_{t-1} + i * m * g in the LSTM, h_t = z * h_{t-1} + (1 - z) * m * n in the GRU."""
+    """Dropout of the candidate alone, for each unit and step independently, so that nothing remembered is lost
+    (Semeniuta et al. 2016): LSTM c_t = f * c_{t-1} + i * m * g, GRU h_t = z * h_{t-1} + (1 - z) * m * n."""
 
     def __init__(self, inner: Cell, rate: float):
         super().__init__(inner)

@@ -1,4 +1,4 @@
-"""A user's own cell, by the path of its file or module and the name of its class."""
+"""A user's own cell, found by the path of its file or module and the name of its class."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,8 @@ from throughtime.nn.cells.base import Cell
 
 
 def own_cell(path: str, setting: str = "cell.path") -> type[Cell]:
-    """The class of `path`, `my_cells.py:Minimal` or `my_package.cells:Minimal`, as `setting` names it. This runs the file.
+    """The class that `path` names, `my_cells.py:Minimal` or `my_package.cells:Minimal`; this runs the file. `setting`:
+    what errors call the path.
 
     Raises:
         Mistake: no such file, module or class; a file that fails; a class that is no cell.
@@ -34,7 +35,7 @@ def _from_file(path: str, file: Path, setting: str) -> ModuleType:
     specification = importlib.util.spec_from_file_location(str(file.resolve()), file)
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # where dataclasses look for the names in annotations
+    sys.modules[specification.name] = module  # where dataclasses look up the names in annotations
     try:
         specification.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
@@ -55,7 +56,7 @@ def _from_module(path: str, name: str, setting: str) -> ModuleType:
 
 
 def failing(path: str, setting: str, error: BaseException) -> config.Mistake:
-    """The sentence for a user's code that raised an error."""
+    """The mistake for an error that a user's code has raised."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return config.wrong(setting, path, f"code that runs, and this ends with {reason}")
 

@@ -9,11 +9,11 @@ from throughtime.nn.cells.linear import LinearCell
 
 
 class Qrnn(LinearCell):
-    """What its three poolings share: a = W_0 x_t + W_1 x_{t-1} + ... + W_{k-1} x_{t-k+1} + b, k being `taps`.
+    """What the three poolings share: a = W_0 x_t + W_1 x_{t-1} + ... + W_{k-1} x_{t-k+1} + b, k being `taps`.
 
     W_0 is weight_input (gates * hidden, features), the others stand side by side in weight_window (gates * hidden,
     (k - 1) * features). The state `window` holds the inputs x_{t-1}, ..., x_{t-k+1}, and zeros before the first.
-    Glorot weights over all taps, biases, which the paper leaves out, 0.
+    Glorot weights over all taps; biases, which the paper omits, 0.
     """
 
     window: ClassVar[str] = "window"

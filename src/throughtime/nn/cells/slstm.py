@@ -7,7 +7,7 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.cells.start import Start
 
-EXACT = 40.0  # log(1 + exp(x)) - x is nothing beyond, in float64, too
+EXACT = 40.0  # beyond this, log(1 + exp(x)) - x vanishes even in float64
 
 
 class Slstm(Cell):
@@ -37,7 +37,7 @@ class Slstm(Cell):
 
     @property
     def block(self) -> int:
-        """The rows of a head."""
+        """How many rows of the recurrent weight are initialised together: those of a head in one gate."""
         return self.weight_hidden.shape[1]
 
     def initial_state(self, rows: int) -> CellState:

@@ -1,4 +1,4 @@
-"""How a cell's weights begin, where the user may choose."""
+"""How a cell's weights are initialised, where the user may choose."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Start:
     """`recurrent`: each block of the recurrent weight, of a gate or a head, is `orthogonal` (Saxe et al. 2014), `uniform`
-    between -1 / sqrt(units) and 1 / sqrt(units) as torch has it, or the `identity` (Le et al. 2015). `forget_bias`: the first
-    bias of the gate that keeps the state. `chrono`: in its place a bias for each unit, so that the units forget over 2
-    to `chrono` steps (Tallec and Ollivier 2018).
+    between -1 / sqrt(units) and 1 / sqrt(units) as in torch, or the `identity` (Le et al. 2015). `forget_bias`: the
+    initial bias of the gate that keeps the state. `chrono`: instead, a bias for each unit, so that the units forget
+    over 2 to `chrono` steps (Tallec and Ollivier 2018).
     """
 
     recurrent: str = "orthogonal"
@@ -26,8 +26,8 @@ class Start:
             {"orthogonal": nn.init.orthogonal_, "identity": nn.init.eye_}[self.recurrent](block)
 
     def keeping(self, bias: Tensor) -> Tensor:
-        """The bias with which sigmoid(bias) of the old state is kept, of the shape of `bias`; by chrono
-        log u, u ~ U(1, T - 1) (Tallec and Ollivier 2018, equation 16)."""
+        """The bias b with which sigmoid(b) of the old state is kept, in the shape of `bias`; with chrono log u,
+        u ~ U(1, T - 1) (Tallec and Ollivier 2018, equation 16)."""
         if self.chrono is None:
             return torch.full_like(bias, self.forget_bias)
         return torch.empty_like(bias).uniform_(1, self.chrono - 1).log()

@@ -1,4 +1,4 @@
-"""A user's own cell is tried when it is made, by one step of two rows: what is wrong with it is told before the training."""
+"""A user's own cell is tried when it is made, by one step of two rows, to report its mistakes before training."""
 
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ def tried(path: str, kind: type[Cell], features: int, hidden: int) -> Cell:
     """A cell of the class that `cell.path` names.
 
     Raises:
-        Mistake: it can't be made, its step fails, or what that returns is not what the cell says of itself.
+        Mistake: it can't be made, its step fails, or the step returns something other than the cell declares.
     """
     try:
         cell = kind(features, hidden)
@@ -34,7 +34,7 @@ def tried(path: str, kind: type[Cell], features: int, hidden: int) -> Cell:
 def _step(path: str, cell: Cell) -> CellState:
     """What the stages of a step return, all together."""
     weight, vectors = cell.weight_input, cell.vector_values()
-    (gates,) = cell.project(weight.new_ones(ROWS, 1, cell.features)).unbind(1)  # as the engines have them
+    (gates,) = cell.project(weight.new_ones(ROWS, 1, cell.features)).unbind(1)  # as the engines pass them
     if gates.shape != (ROWS, cell.projected):
         raise _wrong(path, f"project gives {cell.projected} values a row", gates)
     if any(vector.dim() != 1 for vector in vectors):

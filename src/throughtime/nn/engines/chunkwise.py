@@ -1,15 +1,16 @@
-"""The mLSTM chunk by chunk: inside a chunk all steps at once, as attention; from chunk to chunk its state goes on.
+"""The mLSTM chunk by chunk: inside a chunk all steps at once, as attention; the state is carried from chunk to chunk.
 
 With F_t the sum of log f up to step t of a chunk, and m, C, n what the chunk begins with, the recurrence unrolled is
 
-D_ts = F_t - F_s + a_i,s for s <= t         the logarithm of what step t still has of what step s wrote
+D_ts = F_t - F_s + a_i,s for s <= t         the logarithm of what step t retains of what step s wrote
 m_t = max(F_t + m, max_s D_ts)
 C_t q_t = sum_s exp(D_ts - m_t) (k_s . q_t) v_s + exp(F_t + m - m_t) C q_t
 n_t . q_t = sum_s exp(D_ts - m_t) (k_s . q_t) + exp(F_t + m - m_t) n . q_t
 
-(Beck et al. 2024, appendix A.3, which has it for a single chunk). No exponent is above 0, and the sums F never reach
-beyond a chunk. n is what C would be if every v were 1, so it lies in C as one more row. Of the chunks only m, a number a
-head, goes step by step; C is then a linear recurrence over them, and all else is done for all chunks at once.
+(Beck et al. 2024, appendix A.3, which has it for a single chunk). No exponent is above 0, and the sums F never extend
+beyond a chunk. n is what C would be if every v were 1, so it is stored in C as one more row. Only m, one number per
+head, is computed chunk by chunk; C is then a linear recurrence over chunks, and all else is done for all chunks at
+once.
 """
 
 from collections.abc import Iterator
@@ -24,13 +25,13 @@ from throughtime.nn.cells.mlstm import Mlstm, normaliser
 from throughtime.nn.engines.masks import Masks
 from throughtime.nn.engines.parallel import settled
 
-TOGETHER = 32  # chunks of all rows that are worked at together: enough to fill a kernel, and few enough for a cache
-CHUNK = 32  # steps: the longer, the more work for each; the shorter, the more states kept for the derivative
+TOGETHER = 32  # chunks of all rows processed together: enough to fill a kernel, and few enough for a cache
+CHUNK = 32  # steps: longer chunks mean more work per step, shorter ones more states kept for the derivative
 
 
 class Steps(NamedTuple):
-    """What the steps of all chunks take and write, (chunks, batch, heads, steps, ...): q and k (..., d), v (..., d + 1) with
-    a 1 behind each; a_i, log f (...); and since when in its chunk a step's state began anew, -1 where it did not."""
+    """What the steps of all chunks take and write, (chunks, batch, heads, steps, ...): q and k (..., d), v (..., d + 1)
+    with a 1 appended; a_i, log f (...); and the step in the chunk of the latest reset, -1 before any."""
 
     q: Tensor
     k: Tensor
@@ -70,8 +71,8 @@ def _memory(state: CellState, heads: int) -> Tensor:
 
 
 def _chunked(q: Tensor, k: Tensor, v: Tensor, a_i: Tensor, log_f: Tensor, resets: Tensor) -> Steps:
-    """Of (batch, time, heads, ...), resets (batch, time); behind the last step stand some that write and forget nothing."""
-    length = -(-q.shape[1] // -(-q.shape[1] // CHUNK))  # alike, so that few steps are missing from the last
+    """From (batch, time, heads, ...), resets (batch, time); padded with steps that write and forget nothing."""
+    length = -(-q.shape[1] // -(-q.shape[1] // CHUNK))  # equal, so that few steps are missing from the last
     missing = -q.shape[1] % length
 
     def cut(part: Tensor, filler: float = 0.0) -> Tensor:
@@ -91,7 +92,7 @@ def _through(steps: Steps, memory: Tensor, m: Tensor) -> tuple[Tensor, Tensor, T
     carried, strongest, begun_with = steps.since < 0, decay.amax(-1), []
     for goes_on, kept, written in zip(*(part[..., -1] for part in (carried, faded, strongest)), strict=True):
         begun_with.append(m)
-        m = torch.maximum(kept + torch.where(goes_on, m, 0.0), written)  # a reset leaves nothing, with m = 0
+        m = torch.maximum(kept + torch.where(goes_on, m, 0.0), written)  # after a reset nothing is left, and m = 0
     start = faded + torch.where(carried, torch.stack(begun_with)[..., None], 0.0)
     stabiliser = torch.maximum(start, strongest)
     weights, old = torch.exp(decay - stabiliser[..., None]), torch.where(carried, torch.exp(start - stabiliser), 0.0)
@@ -107,8 +108,8 @@ def _through(steps: Steps, memory: Tensor, m: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _decays(steps: Steps) -> tuple[Tensor, Tensor]:
-    """D (chunks, batch, heads, steps t, steps s), and of each step the logarithm of what it still has of the state that its
-    chunk, or since a reset its row, began with (chunks, batch, heads, steps)."""
+    """D (chunks, batch, heads, steps t, steps s), and for each step the logarithm of what it retains of the state that
+    its chunk or, after a reset, its row started with (chunks, batch, heads, steps)."""
     total, since = steps.log_f.cumsum(-1), steps.since
     decay = total[..., :, None] + (steps.a_i - total)[..., None, :]
     seen = (since[..., :, None] == since[..., None, :]).tril()

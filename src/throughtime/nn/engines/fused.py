@@ -4,8 +4,9 @@ forward    gates = W x + b for all steps at once; then, step by step, the recurr
 backward   step by step in reverse, the compiled derivative and the product that leads to the state before;
            then each weight's gradient as ONE product over all steps
 
-The tensors of all steps lie behind one another, (time, batch, width), and the kernels write into their rows. Under mixed
-precision the products are in the lower precision; states, and the sums that make them, stay in the weights' own.
+The tensors of all steps are stored one after another, (time, batch, width), and the kernels write into their rows.
+Under mixed precision the products are in the lower precision; states, and the sums that make them, stay in the weights'
+own.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ def fused(
     cell: Cell, inputs: Tensor, state: CellState, masks: Masks | None, matrices: Matrices
 ) -> tuple[Tensor, CellState]:
     """Inputs (batch, time, features) and a state -> outputs (batch, time, width) and the state after the last step."""
-    gates = cell.project(inputs.transpose(0, 1).contiguous()).contiguous()  # as the kernels expect of all tensors
+    gates = cell.project(inputs.transpose(0, 1).contiguous()).contiguous()  # which the kernels expect of all tensors
     state = {name: state[name].to(cell.weight_input.dtype) for name in cell.states}
     initial: CellState = {}
     if masks is not None:
@@ -58,7 +59,7 @@ def fused(
 
 
 def why_not_fused(device: torch.device) -> str | None:
-    """Why this engine cannot run on a device (told once), or None where it can."""
+    """Why this engine cannot run on a device (reported once), or None where it can."""
     reason = graphs.why_not_compiled(device)
     if reason:
         tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
@@ -66,10 +67,10 @@ def why_not_fused(device: torch.device) -> str | None:
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
-    """The kernels of a cell, made when they are first asked for.
+    """The kernels of a cell, made on first use.
 
     Raises:
-        Mistake: the step can't be compiled, as where what it does depends on values, or where the compiler fails; it is
+        Mistake: the step can't be compiled, because what it does depends on values, say, or the compiler fails; it is
             not tried again.
     """
     dtype, device = cell.weight_input.dtype, gates.device.type
@@ -85,7 +86,7 @@ def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
     except RuntimeError as error:
         name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
         mistake = config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}")
-        known[setting] = str(mistake)  # the error itself would hold the cell, which would never go
+        known[setting] = str(mistake)  # the error itself would keep the cell alive for ever
         raise mistake from error
     return kernels
 
@@ -105,9 +106,9 @@ class _ThroughTime(torch.autograd.Function):
 
 
 class ForwardPlan(NamedTuple):
-    """A stage on the way forward: its kernel and the kernel's arguments at each step, with a gap at `gap` for the product;
-    how to make that, of which operand at each step, and into which of the `products` in turn (nothing of it where the
-    stage has no product); and the list that what the kernel gives further is saved in."""
+    """A stage in the forward pass: its kernel and the kernel's arguments at each step, with a gap at `gap` for the
+    product; how to compute that, from which operand at each step, and into which of the `products` in turn (empty where
+    the stage has no product); and the list in which the kernel's further results are saved."""
 
     run: Callable[..., Sequence[Tensor]]
     arguments: list[tuple[Tensor, ...]]
@@ -119,8 +120,8 @@ class ForwardPlan(NamedTuple):
 
 
 class BackwardPlan(NamedTuple):
-    """A stage on the way back: its kernel, what was saved for it and where it writes at each step, the numbers of the
-    gradients that come to it, and those that it sends on: number, slot, and the product that lies between, if any."""
+    """A stage in the backward pass: its kernel, what was saved for it and where it writes at each step, the numbers of
+    the gradients that it receives, and those that it sends on: number, slot, the product on the way if any."""
 
     run: Callable[..., Sequence[Tensor]]
     saved: list[tuple[Tensor, ...]]
@@ -130,7 +131,7 @@ class BackwardPlan(NamedTuple):
 
 
 class Run:
-    """One run through time. `_stacks[name]` holds a tensor for all steps, `_rows[name][t]` is its part that step t uses."""
+    """One run through time. `_stacks[name]` is a tensor for all steps, `_rows[name][t]` the part for step t."""
 
     def __init__(self, kernels: StepKernels, learning: bool):
         self._kernels, self._learning = kernels, learning
@@ -159,7 +160,7 @@ class Run:
         return self._outputs(), *final
 
     def _outputs(self) -> Tensor:
-        """A tensor of its own: autograd ties it to this run, which would never go if it held that tensor, too."""
+        """A new tensor object: autograd ties it to this run, which would never be freed if it held that object, too."""
         if self._kernels.setting.masked:
             return self._stacks[f"output@{len(self._stages)}"].detach()
         return self._stacks[f"{self._kernels.output}@0"][1:]
@@ -183,7 +184,7 @@ class Run:
                     self._rows[f"{name}@{place}"] = self._stack(f"{name}@{place}", kind).unbind(0)
 
     def _lay_out_state(self, name: str, kind: Kind, place: int) -> None:
-        """One stack for before and after: what a step finds is what the step before it has left."""
+        """One stack for before and after: what a step finds is what the previous step left."""
         stack = self._stacks[f"{name}@0"] = self._empty(kind, self._steps + 1)
         stack[0] = self._given[f"{name.removeprefix('low ')}@0"]
         rows = stack.unbind(0)
@@ -215,7 +216,7 @@ class Run:
     # backward --------------------------------------------------------------------------------------------------------
 
     def backward(self, outputs: Tensor, final: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """The gradients of the gates and of everything given, in its order."""
+        """The gradients of the gates and of everything given, in the order given."""
         above = list(outputs.contiguous().unbind(0))
         if not self._kernels.setting.masked:
             above[-1] = above[-1] + final[0]
@@ -236,8 +237,8 @@ class Run:
         return found.get("gates@0"), *(found.get(name) for name in self._given)
 
     def _boundary(self, final: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """By their numbers the gradients that come to the last step, those of the final states and zeros, and what comes
-        by an unused number to the others."""
+        """By number: the gradients that the last step receives, those of the final states and zeros elsewhere; and the
+        zeros that every other step receives under the unused numbers."""
         last, state = self._kernels.stages[-1], self._kernels.setting.state
         gradients = {
             number: self._gates.new_zeros((self._batch, stage.writes[name][1]), dtype=dtype)
@@ -267,8 +268,8 @@ class Run:
         return BackwardPlan(stage.backward.run, columns, slots, sources, flows)
 
     def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
-        """Rows to write gradients into; where no later product or sum reads them all, as of what flows on to the step before
-        and is the gradient of nothing else, two take turns."""
+        """Rows to write gradients into, one per step; or two that take turns, for a gradient that only flows on to
+        carried tensors, so that no later product or sum reads all its steps."""
         kind, flowing = stage.backward.kinds[slot], [at for _, at, through in stage.flows if not through]
         names = [name for name, at in stage.reached.items() if at == slot]
         if slot in flowing and len(names) == flowing.count(slot):
@@ -277,7 +278,7 @@ class Run:
         return self._stack(f"gradient {place} {slot}", kind).unbind(0)
 
     def _beyond_the_recurrence(self) -> dict[str, Tensor]:
-        """The gradients of what every step shares, each by one product or sum over all steps."""
+        """The gradients of the gates, and of what all steps share, these by one product or sum over the steps."""
         found: dict[str, Tensor] = {}
         for place, stage in self._stages:
             taken = dict(zip(stage.takes, self._kernels.takes[place - 1], strict=True))

@@ -1,8 +1,8 @@
 """A function and its derivative as two kernels, compiled by Inductor, that write into tensors given to them.
 
 The batch stays symbolic, so that one kernel serves every batch size. Inductor keeps compiled kernels on disk from
-run to run; within a process equal graphs share one. What torch offers publicly (`torch.compile`) guards each call for
-longer than a step of a small cell takes, so this file uses the parts that it is built from, and is the only one to.
+run to run; within a process equal graphs share one. The guards of torch's public `torch.compile` take longer for each
+call than a step of a small cell, so this file, and no other, uses the parts that it is built from.
 """
 
 import shutil
@@ -19,7 +19,7 @@ Kind = tuple[bool, int, torch.dtype]  # whether there is one for each row of the
 
 
 class Kernel(NamedTuple):
-    """`run([*slots, *inputs])` writes its first results into the slots and returns the rest; `kinds` are all results'."""
+    """`run([*slots, *inputs])` writes its first results into the slots and returns the rest; `kinds`: of them all."""
 
     run: Callable[[list[Tensor]], Sequence[Tensor]]
     kinds: list[Kind]
@@ -30,7 +30,7 @@ class Derived(NamedTuple):
 
     `forward`: inputs -> results, then what else the derivative saves. `saved`: what the derivative takes before the
     gradients of the results; an input by its place, the forward's k-th result as -1 - k. `backward`: saved, gradients ->
-    the gradients of inputs; `reached` tells which of them is that of an input, by its place.
+    the gradients of inputs; `reached`: an input's place -> the place of its gradient among them.
     """
 
     forward: fx.GraphModule
@@ -71,8 +71,8 @@ def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
 
 
 def results_of(function: Function, inputs: list[Tensor]) -> Sequence[Tensor]:
-    """What a function of fake tensors gives; tensors that it makes out of nothing (as autograd does for the gradient of
-    what goes unused) are fake too."""
+    """What a function of fake tensors returns; tensors that it creates (as autograd does for the gradient of something
+    unused) are fake too."""
     with inputs[0].fake_mode:  # type: ignore[attr-defined]
         return function(*inputs)
 
@@ -95,7 +95,7 @@ def kernel(function: Function, inputs: list[Tensor], slots: int | None = None) -
 
 
 def _write_by_piece(graph: fx.Graph) -> None:
-    """Writes a slot's pieces where they belong, instead of joining them elsewhere and copying the whole."""
+    """Writes a slot's pieces straight to where they belong, instead of joining them elsewhere and copying the whole."""
     aten = torch.ops.aten
     for node in graph.find_nodes(op="call_function", target=aten.copy_.default):
         slot, joined = node.args
@@ -113,7 +113,7 @@ def _write_by_piece(graph: fx.Graph) -> None:
 
 
 def like(kind: Kind, inputs: list[Tensor]) -> Tensor:
-    """A fake tensor of a kind, of the same batch as these."""
+    """A fake tensor of a kind, with the same batch as these."""
     by_row, width, dtype = kind
     model = next(tensor for tensor in inputs if tensor.dim() == 2)
     return model.new_empty((model.shape[0], width) if by_row else (width,), dtype=dtype)
@@ -123,7 +123,7 @@ def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModul
     """A function's graph.
 
     Raises:
-        RuntimeError: it reads another tensor than its inputs, whose value of now would become the kernel's for ever.
+        RuntimeError: it reads a tensor other than its inputs, whose current value would be frozen into the kernel.
     """
     from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.decomposition import select_decomp_table
@@ -141,15 +141,15 @@ def _traced(function: Callable[..., Any], inputs: list[Tensor]) -> fx.GraphModul
 
 
 _SETTINGS = {
-    "cpp.use_decompose_tanh": True,  # by exp it is twice as fast, and as exact beside 1 as the type is
-    "size_asserts": False,  # up to half of a small kernel's time, and every tensor is laid out here for its kernel
+    "cpp.use_decompose_tanh": True,  # by exp it is twice as fast, with an error that is a rounding error beside 1
+    "size_asserts": False,  # up to half of a small kernel's time; tensors here are laid out as kernels expect
 }
 _KERNELS: dict[str, Callable[[list[Tensor]], Sequence[Tensor]]] = {}
 _SECONDS: list[float] = []
 
 
 def compile_time() -> float:
-    """Seconds that this process has compiled for, or loaded what an earlier one had compiled."""
+    """Seconds that this process has spent compiling, or loading what an earlier one had compiled."""
     return sum(_SECONDS)
 
 
@@ -171,7 +171,7 @@ def compiled(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[[list[Tens
 
 
 def derive(function: Function, inputs: list[Tensor], differentiable: Sequence[bool], results: int) -> Derived:
-    """Traces a function of fake tensors and the derivative of its first `results` by the differentiable inputs."""
+    """Traces a function of fake tensors, and the first `results`' derivative with respect to differentiable inputs."""
 
     def joint(*tensors: Tensor) -> list[Tensor | None]:
         primals = [
@@ -196,8 +196,8 @@ def derive(function: Function, inputs: list[Tensor], differentiable: Sequence[bo
 
 
 def _partition(graph: fx.GraphModule, inputs: int, outputs: int, places: list[int]) -> Derived:
-    """Cuts the joint graph in two. What the derivative needs of the forward is saved, unless a cheap operation on one
-    saved tensor gives it again."""
+    """Cuts the joint graph in two. What the derivative needs of the forward is saved, unless cheap operations on one
+    saved tensor recompute it."""
     nodes = list(graph.graph.nodes)
     (returned,) = nodes[-1].args
     leaves = [node for node in nodes if node.op == "placeholder"]
@@ -221,7 +221,7 @@ _REDUCTIONS = {"sum", "mean", "var_mean", "amax", "amin", "max", "min"}
 
 
 def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
-    """The forward's nodes that the derivative must be handed: what it uses, each traced to the one it is cheaply made of."""
+    """The forward's nodes to save for the derivative: what it uses, traced back to what that is cheaply made of."""
     saved: dict[fx.Node, None] = {}
     waiting, seen = list(tops), set(tops)
     while waiting:
@@ -236,8 +236,8 @@ def _needed(tops: list[fx.Node], behind: set[fx.Node]) -> list[fx.Node]:
 
 
 def _bases(node: fx.Node) -> set[fx.Node]:
-    """What cheap operations make a node of: at most one node of the rows' width, beside numbers of which a row has one;
-    itself where there are more."""
+    """The nodes from which cheap operations make a node: at most one wide node, and any that have one number per row;
+    the node itself where more than one is wide."""
     if node.op == "placeholder" or _dear(node):
         return {node}
     found: set[fx.Node] = set().union(*(_bases(before) for before in node.all_input_nodes))
@@ -245,7 +245,7 @@ def _bases(node: fx.Node) -> set[fx.Node]:
 
 
 def _dear(node: fx.Node) -> bool:
-    """Whether a node is dearer to compute again than to read."""
+    """Whether recomputing a node costs more than reading it."""
     name = node.target.__name__.partition(".")[0] if callable(node.target) else ""
     product = name == "pow" and node.args[1] in (1, 2, 3)
     return name in _REDUCTIONS or (name in _POINTWISE and _wide(node) and not product)

@@ -1,4 +1,4 @@
-"""Which steps count, and before which the state begins anew: settled once, for every engine and cell alike."""
+"""Which steps count, and before which the state starts afresh: settled once, for every engine and cell alike."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 class Masks(NamedTuple):
     """`running` (batch, time): steps that count; at the others a row's state stays and its output is zero.
-    `resets` (batch, time): steps before which a row's state begins anew.
+    `resets` (batch, time): steps before which a row's state starts afresh.
     """
 
     running: Tensor
@@ -20,7 +20,7 @@ class Masks(NamedTuple):
 
 
 def masks(inputs: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Masks | None:
-    """The masks of a batch (batch, time, ...), or None where every step counts and nothing begins anew."""
+    """The masks of a batch (batch, time, ...), or None where every step counts and no state is reset."""
     if lengths is None and resets is None:
         return None
     everywhere = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
@@ -33,5 +33,5 @@ def counted(sequence: Tensor, lengths: Tensor) -> Tensor:
 
 
 def column(lengths: Tensor, sequence: Tensor) -> Tensor:
-    """Lengths (batch,) on the CPU -> (batch, 1) where the sequence lies; nobody waits for it."""
+    """Lengths (batch,) on the CPU -> (batch, 1) on the sequence's device, without waiting for it."""
     return lengths[:, None].to(sequence.device, non_blocking=True)

@@ -34,12 +34,12 @@ def native(
     ((weight_hidden, bias_hidden),) = matrices
     weights = [cell.weight_input, weight_hidden, cell.bias_input, bias_hidden]
     carried = [state[name][None] for name in cell.states]
-    learning = torch.is_grad_enabled()  # cuDNN has no derivative of what was not called training
+    learning = torch.is_grad_enabled()  # cuDNN differentiates only what ran as training
     settings = (True, 1, 0.0, learning, False)  # biases, layers, dropout, training, bidirectional
     if lengths is None:
         outputs, *final = kernel(inputs, _as_torch_has_it(carried), weights, *settings, True)
     else:
-        order = lengths.argsort(descending=True)  # torch's own sorting would wait for a GPU to tell it
+        order = lengths.argsort(descending=True)  # torch's own sorting would wait for the GPU
         longest_first, back = (rows.to(inputs.device, non_blocking=True) for rows in (order, order.argsort()))
         packed = pack_padded_sequence(inputs.index_select(0, longest_first), lengths[order], batch_first=True)
         begun = _as_torch_has_it([part.index_select(1, longest_first) for part in carried])

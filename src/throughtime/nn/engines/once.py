@@ -1,4 +1,4 @@
-"""What the engines tell the user where they cannot do as they were asked."""
+"""What the engines tell the user when they cannot do what was asked."""
 
 import sys
 from functools import cache

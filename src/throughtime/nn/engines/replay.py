@@ -1,7 +1,7 @@
 """Runs recorded once and replayed (CUDA graphs): a GPU is done with a step's kernels before Python has launched the next.
 
 A recording keeps the addresses of its tensors, so it serves runs of one shape, and one of them at a time: from its forward
-pass until autograd lets it go, as the backward pass may come till then. What it gives out is copied.
+pass until autograd releases it, as the backward pass may come until then. Its results are copied.
 """
 
 from collections import Counter, defaultdict
@@ -15,11 +15,11 @@ from throughtime.nn.engines.once import tell_once
 
 Results = tuple[Tensor | None, ...]
 
-RECORDED = 8  # runs of a cell and of a kind at most; each recording holds all its tensors
+RECORDED = 8  # recordings per cell and kind, at most; each holds all its tensors
 
 
 class Passes(Protocol):
-    """A run: its forward pass, of the gates of all steps and what else is given by name, and its backward pass, of the
+    """A run: a forward pass, given the gates of all steps and all else by name, and a backward pass, given the
     gradients of the outputs and of the final states."""
 
     def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]: ...
@@ -38,10 +38,10 @@ class Tapes:
         self._made: Counter[Any] = Counter()
 
     def lend(self, begin: Callable[[], Passes], tensors: Sequence[Tensor], kind: Any) -> Passes:
-        """A run for these tensors, (steps, batch, ...) the first of them, begun anew or recorded: from the second of its kind
-        and shapes on, where there is more than a step to it, and of the first `RECORDED` shapes that come twice."""
+        """A run for these tensors, the first of them (steps, batch, ...). From the second of its kind and shapes on it
+        is recorded, if it has more than one step, with at most `RECORDED` recordings; else it is fresh."""
         if Tapes.refused:
-            self._free.clear()  # and their memory with them, which may be what there was too little of
+            self._free.clear()  # and their memory, which may be what had run out
         if tensors[0].device.type not in RECORDINGS or len(tensors[0]) == 1 or Tapes.refused:
             return begin()
         shapes = kind, *(tensor.shape for tensor in tensors)
@@ -88,7 +88,7 @@ class Tape:
 
 
 class Lent:
-    """A tape in the hands of one run, free again with its end."""
+    """A tape lent to one run, and free again when that run ends."""
 
     def __init__(self, tape: Tape, free: list[Tape]):
         self.forward, self.backward = tape.forward, tape.backward
@@ -99,7 +99,7 @@ class Lent:
 
 
 class Recording:
-    """What a function has done with tensors, to be done again with others of their shapes.
+    """What a function has done with tensors, to be repeated with others of the same shapes.
 
     Raises:
         RuntimeError: it does what can't be recorded, or there is no memory for it.
@@ -107,14 +107,14 @@ class Recording:
 
     def __init__(self, function: Callable[..., Results], tensors: Sequence[Tensor]):
         stream, self._graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-        with torch.inference_mode(False), torch.no_grad():  # what is made in inference can be written to there alone
+        with torch.inference_mode(False), torch.no_grad():  # an inference tensor can be written to in inference alone
             self._given = [tensor.clone() for tensor in tensors]
             function(*self._given)  # what a kernel does when it is first launched can't be recorded
             try:
                 with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                     self._results = function(*self._given)
             finally:
-                torch.cuda.set_stream(stream)  # a failed recording leaves its own
+                torch.cuda.set_stream(stream)  # a failed recording leaves its own as the current one
 
     def __call__(self, tensors: Sequence[Tensor]) -> Results:
         torch._foreach_copy_(self._given, list(tensors))

@@ -4,9 +4,9 @@ blocks     the steps inside a block one after the other, for all blocks at once,
 ends       the blocks' last states are such a recurrence again, `blocks` times shorter
 fix-up     what each block began with, times the product of a since then, is added to its steps
 
-Its work is linear in time, and nothing is divided or taken to a logarithm: products of a only ever shrink. On a GPU the
-blocks are about as many as they are long, so that few steps are each wide enough to fill it; on a CPU, where the way to
-memory is the bound, one block is all, and the ends and the fix-up fall away.
+Its work is linear in time, and it needs no division or logarithm: products of a only ever shrink. On a GPU there are
+about as many blocks as each has steps, so that few steps are each wide enough to fill it; on a CPU, where memory
+bandwidth is the limit, there is a single block, with neither ends nor fix-up.
 """
 
 import math
@@ -49,7 +49,8 @@ def scan(
 
 
 def _windows(inputs: Tensor, start: Tensor, initial: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
-    """Inputs (time, batch, features) beside what a window over them holds before each step, and what after the last."""
+    """Inputs (time, batch, features) side by side with what a window over them holds before each step; and what it
+    holds after the last step."""
     parts, width = [inputs], inputs.shape[-1]
     for begun, anew in zip(start.split(width, dim=-1), initial.split(width, dim=-1), strict=True):
         parts.append(before_each(parts[-1], begun, anew, masks))

@@ -15,32 +15,32 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
 
 Incoming = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
-ABOVE = 0  # the number of what comes from the layer above
+ABOVE = 0  # the number of the gradient from the layer above
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the kernels of a cell depend on, beside the cell."""
+    """What the kernels of a cell depend on, besides the cell."""
 
     device: torch.device
     gates: torch.dtype  # of the input product
     product: torch.dtype  # of the recurrent products
     state: torch.dtype
-    masked: bool  # steps may not count, and rows may begin anew
+    masked: bool  # some steps may not count, and rows may restart
 
 
 class StageKernels:
     """The kernels of one stage, and the names of what they take and write.
 
-    Beside the carried tensors a stage takes `gates`, `product`, `bias` and `vector <place>`; the last one, where masked,
-    also `running`, `resets` (of the next step), and for each state `old <state>` (its value before the step) and
-    `initial <state>`. Beside carried tensors it writes `low <name>`, a copy for the next product in the product's dtype,
-    and, where masked, the last one writes the `output`, which then is not the first state itself.
+    Besides the carried tensors a stage takes `gates`, `product`, `bias` and `vector <place>`; the last one, where
+    masked, also `running`, `resets` (of the next step), and for each state `old <state>` (its value before the step)
+    and `initial <state>`. Besides carried tensors it writes `low <name>`, a copy for the next product in the product's
+    dtype, and, where masked, the last one writes the `output`, which then is not the first state itself.
     """
 
     def __init__(self, cell: Cell, place: int, setting: Setting, carried: dict[str, Kind]):
         stages, (matrix, bias) = cell.stages(), cell.matrices()[place]
-        self._cell, self._place, self._setting = weakref.proxy(cell), place, setting  # or the cell would never go
+        self._cell, self._place, self._setting = weakref.proxy(cell), place, setting  # lets the cell be freed
         self._rows, self._biased = len(matrix), bias is not None
         self._then = stages[(place + 1) % len(stages)].operand
         self.operand, self.last = stages[place].operand, place == len(stages) - 1
@@ -53,7 +53,7 @@ class StageKernels:
         self.writes = dict(zip(results, graphs.kinds_of(list(results.values())), strict=True))
         self.differentiated = [name for name in self.writes if not name.startswith("low ")]
         self.sources: dict[str, list[Incoming]] = {}
-        self.first = 0  # the number of the first of the `flows`; the others follow
+        self.first = 0  # the number of the first of the `flows`; the others' follow
 
     def _taken(self, carried: dict[str, Kind]) -> dict[str, Kind]:
         cell, setting = self._cell, self._setting
@@ -89,7 +89,7 @@ class StageKernels:
         return results
 
     def _settled(self, state: CellState, given: dict[str, Tensor]) -> CellState:
-        """The state as the next step finds it, and the output by itself."""
+        """The state as the next step finds it, and the output separately."""
         output = torch.where(given["running"], state[self._cell.states[0]], 0.0)
         kept = {name: torch.where(given["running"], state[name], given[f"old {name}"]) for name in state}
         anew = {name: torch.where(given["resets"], given[f"initial {name}"], kept[name]) for name in state}
@@ -109,12 +109,12 @@ class StageKernels:
 
     @cached_property
     def reached(self) -> dict[str, int]:
-        """Of what the backward kernel writes the gradient, and into which slot."""
+        """What the backward kernel writes the gradient of, and into which slot."""
         return {self.takes[place]: slot for place, slot in self.derived.reached.items()}
 
     @cached_property
     def flows(self) -> list[tuple[str, int, bool]]:
-        """The carried tensors that gradients go on to: the tensor, the slot, and whether the product lies between."""
+        """The carried tensors that gradients flow on to: the tensor, the slot, and whether by way of the product."""
         carried = [name for name in self.reached if name in self._carried or name.startswith("old ")]
         through = [(self.operand, self.reached["product"], True)] if self.operand and "product" in self.reached else []
         return [*through, *((name, self.reached[name], False) for name in carried)]
@@ -160,7 +160,7 @@ class StepKernels:
 
     def __init__(self, cell: Cell, setting: Setting):
         self.states, self.setting = cell.states, setting
-        self.unused = ABOVE + 1  # the first number that no flow goes by; nothing comes by it, and by those behind it
+        self.unused = ABOVE + 1  # the first number of no flow; nothing flows by it or any after it
         carried: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
         self.stages: list[StageKernels] = []
         for place in range(len(cell.stages())):
@@ -172,7 +172,7 @@ class StepKernels:
         self.boundary: dict[str, list[Incoming]] = {}  # the gradients that a step leaves for each state before it
 
     def compile(self, learning: bool) -> None:
-        """Makes the kernels that a run takes, unless they are there.
+        """Compiles the kernels that a run needs, unless that has been done.
 
         Raises:
             RuntimeError: what the step does can't be compiled.
@@ -200,8 +200,8 @@ class StepKernels:
         return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
 
     def _routed(self) -> dict[str, list[Incoming]]:
-        """The boundary; every stage learns the sources of its results. It hangs on what flows out of the stages alone, so
-        that a first walk, into which nothing comes, finds it for the second, into which it does."""
+        """The boundary; also sets the sources of every stage. It depends only on which gradients leave the stages, so a
+        first walk with nothing arriving from the next step finds it, for a second walk with that arriving."""
         for stage in reversed(self.stages):
             stage.first, self.unused = self.unused, self.unused + len(stage.flows)
         return self._walk(self._walk({}))

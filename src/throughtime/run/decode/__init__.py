@@ -1,1 +1,1 @@
-"""The parts of a decoding job: where lines come from, what they hold, who answers them, where the answers go."""
+"""The parts of a decoding job: where lines come from, what they contain, what answers them, where the answers go."""

@@ -17,8 +17,8 @@ CELL = 20  # pixels of an image's cell
 def add(
     results: list[dict[str, Any]], loaded: Loaded, ids: list[list[int]], found: list[list[Hypothesis]], asked: str
 ) -> None:
-    """Adds `source_tokens` to each result, and `attention` to each of its hypotheses: a row for each token, eos included
-    where it has finished, with a weight for each token of the source and its eos. `asked`: the value of `attention=`.
+    """Adds `source_tokens` to each result, and `attention` to each of its hypotheses: a row for each token, eos
+    included if finished, with a weight for each token of the source and its eos. `asked`: the value of `attention=`.
 
     Raises:
         Mistake: the model has no attention.
@@ -35,7 +35,7 @@ def add(
 
 
 def grid(source: list[str], hypothesis: dict[str, Any]) -> str:
-    """Lines of text: a column for each token of the source, shaded by its weight; an empty line behind."""
+    """Lines of text: a column for each token of the source, shaded by its weight; then an empty line."""
     columns = [_visible(token) for token in source]
     rows = _rows(hypothesis)
     margin = max((len(row) for row in rows), default=0)
@@ -64,7 +64,7 @@ def images(target: Path) -> Path:
 
 
 def draw(result: dict[str, Any], source: Source) -> None:
-    """An SVG file of the best hypothesis, named by its line."""
+    """Writes an SVG file of the best hypothesis, named after its line."""
     assert source.target is not None
     folder = images(source.target)
     folder.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def draw(result: dict[str, Any], source: Source) -> None:
 
 
 def svg(columns: list[str], rows: list[str], weights: list[list[float]]) -> str:
-    """A grid whose cells are the darker the larger their weight."""
+    """A grid whose cells are darker the larger their weights."""
     left, top = (CELL // 2 * (1 + max(map(len, names), default=0)) for names in (rows, columns))
     width, height = left + CELL * len(columns), top + CELL * len(rows)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="monospace">']

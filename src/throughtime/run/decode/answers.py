@@ -1,4 +1,4 @@
-"""What a decoded line becomes in the output, and back: docs/decoding.md lists the fields."""
+"""How a decoded line is written to the output, and read back: docs/decoding.md lists the fields."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ NOTHING = Hypothesis(tokens=[], log_probability=0.0, score=0.0, length=0, finish
 
 
 class Answer(NamedTuple):
-    """What is written for the line at `place`, what a tally adds up (its best text; or log-probability and length), and
-    what a user should know of the line."""
+    """What is written for the line at `place`; its `gist` for the tally (the best text, or log-probability and length);
+    and remarks on the line for the user."""
 
     place: int
     written: str
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 class Tally(Protocol):
-    """What a job sums up over all its lines, and prints at its end."""
+    """What a job adds up over all its lines, and prints at its end."""
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
         """Adds the answers that an earlier job wrote."""
@@ -37,7 +37,7 @@ class Tally(Protocol):
 
 
 class Untold:
-    """Of a job that sums up nothing."""
+    """The tally of a job that has nothing to add up."""
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
         pass
@@ -62,12 +62,12 @@ def described(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Re
 
 
 def as_json(result: Result) -> str:
-    """One JSON object a line."""
+    """One JSON object per line."""
     return json.dumps(result, ensure_ascii=False) + "\n"
 
 
 def as_text(result: Result, several: bool) -> str:
-    """The best hypothesis; of `several`, one line each: line number, score and text between tabs."""
+    """The best hypothesis; with `several`, one line each: line number, score and text, separated by tabs."""
     hypotheses = result["hypotheses"]
     if not several:
         return on_one_line(hypotheses[0]["text"]) + "\n"
@@ -88,17 +88,17 @@ def gives_several(search: config.Search) -> bool:
 
 
 def on_one_line(text: str) -> str:
-    """A text whose line breaks stand as backslash and letter."""
+    """A text with its line breaks written as backslash and letter."""
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def read_back(text: str) -> str:
-    """A text as it is read from where it stood on one line; what looked like a line break all along becomes one."""
+    """The inverse of `on_one_line`; what already looked like an escaped line break becomes one, too."""
     return text.replace("\\r", "\r").replace("\\n", "\n")
 
 
 def best_texts(written: Iterable[bytes], as_json: bool, several: bool) -> list[str]:
-    """The best text of each line out of what was written for them."""
+    """The best text of each line, from what was written for it."""
     lines = (line.decode().removesuffix("\n") for line in written)
     if as_json:
         return [json.loads(line)["hypotheses"][0]["text"] for line in lines]

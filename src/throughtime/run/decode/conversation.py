@@ -1,4 +1,4 @@
-"""On a terminal: a prompt for each line, and, where a search never takes a token back, its tokens as they come."""
+"""On a terminal: a prompt for each line and, if a search never takes a token back, its tokens as they are produced."""
 
 import io
 import sys
@@ -19,12 +19,12 @@ PROMPT = "> "
 
 
 def is_typed(source: Source) -> bool:
-    """Whether somebody types the lines of a source."""
+    """Whether the lines of a source are typed on a terminal."""
     return source.path is None and sys.stdin.isatty()
 
 
 def typed() -> Iterator[Block | None]:
-    """Lines as they are typed, each alone, until the input ends (Ctrl-D); arrow keys edit and recall them."""
+    """Lines as they are typed, one by one, until the input ends (Ctrl-D); arrow keys edit and recall them."""
     with suppress(ImportError):
         import readline  # noqa: F401
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -46,26 +46,26 @@ def _asked() -> str:
 
 
 class Typewriter(StandardOutput):
-    """Standard output that may have shown the beginning of an answer already."""
+    """Standard output that may already have shown the beginning of an answer."""
 
     def __init__(self) -> None:
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Shows what a text adds to what is shown; a character of which bytes are missing waits for them."""
+        """Shows what a text adds to what has been shown; a character waits until all its bytes are there."""
         line = on_one_line(text)
         if line.startswith(self._shown) and not line.endswith("\ufffd"):
             self._write(line.removeprefix(self._shown))
             self._shown = line
 
     def add(self, block: Block, written: str) -> None:
-        """The rest of the answer."""
+        """Writes the rest of the answer."""
         self._write(written.removeprefix(self._shown))
         self._shown = ""
 
 
 class Watched:
-    """A stepper of one hypothesis that hands on the text of the tokens it is given, as they come."""
+    """A stepper of one hypothesis that shows the text of the tokens that it is given, as they come in."""
 
     def __init__(self, stepper: Stepper, write: Callable[[Sequence[int]], str], show: Callable[[str], None]):
         self._stepper, self._write, self._show = stepper, write, show
@@ -93,7 +93,7 @@ class Watched:
 
 
 def shows_tokens(settings: config.DecodeConfig, found: Sequence[Source]) -> bool:
-    """Whether a job answers somebody who types, in this process, as text, by a search that only ever appends."""
+    """Whether a job answers typed lines, in this process, as text, by a search that only ever appends."""
     alone = isinstance(settings.search, config.Greedy) or (
         isinstance(settings.search, config.Sample) and settings.search.samples == 1
     )

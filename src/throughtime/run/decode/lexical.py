@@ -1,4 +1,4 @@
-"""The words of `shortlist=`, learned when they are first asked for and kept under `outputs/cache`."""
+"""The words of `shortlist=`, learned on first use and kept under `outputs/cache`."""
 
 import hashlib
 import json
@@ -31,10 +31,10 @@ def lexical_files(choice: config.Shortlist) -> list[Path]:
 def lexical_shortlist(
     choice: config.Shortlist, files: list[Path], reads: Tokenizer, writes: Tokenizer, cache: Path
 ) -> Shortlist:
-    """The shortlist that its files teach a translator with these tokenizers.
+    """The shortlist learned from the files, for a translator with these tokenizers.
 
     Raises:
-        Mistake: the files are no texts of as many lines.
+        Mistake: the files are not texts with equally many lines.
     """
     identity = [[fingerprint(path) for path in files], reads.state(), writes.state(), choice.best, choice.frequent]
     path = cache / f"shortlist-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.npz"
@@ -46,7 +46,7 @@ def lexical_shortlist(
 
 
 def _learned(choice: config.Shortlist, files: list[Path], reads: Tokenizer, writes: Tokenizer) -> Shortlist:
-    """A source's eos brings about what none of its words does."""
+    """A source's eos accounts for target words that none of its words explains."""
     source, target = map(str, files)
     rows = aligned("shortlist.source", source, "shortlist.target", target)
     sources, targets = reads.encode_batch([row[0] for row in rows]), writes.encode_batch([row[1] for row in rows])

@@ -1,9 +1,9 @@
-"""Where answers go: standard output, or a file that a killed job can take up again.
+"""Where answers go: standard output, or a file that can be resumed after its job was killed.
 
-A file is written under the name `<output>.writing` and takes the place of `<output>` when it is whole. Beside it
-`<output>.resume` says after each block how far it is: `lines` read and `bytes` written, the SHA-256 of those lines
-(`input`), whether the file is whole (`done`), and the `settings` that shaped it. A block may be written and its mark not;
-it is cut off and written again. The marks of all files of a job go when the job ends.
+A file is written as `<output>.writing` and replaces `<output>` once it is complete. Beside it `<output>.resume` records
+after each block how far it is: `lines` read and `bytes` written, the SHA-256 of those lines (`input`), whether the file
+is complete (`done`), and the `settings` that affect it. If a block was written but its mark was not, the block is cut
+off and written again. The marks of all files of a job are deleted when the job ends.
 """
 
 import fcntl
@@ -42,13 +42,13 @@ class Output(Protocol):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None: ...
 
     def take_up(self, lines: Iterator[bytes]) -> int:
-        """Goes past the lines that are answered already, and says how many they are."""
+        """Skips the lines that have already been answered, and returns how many there are."""
 
     def kept(self) -> Iterable[bytes]:
-        """What is written for those lines."""
+        """What has been written for those lines."""
 
     def add(self, block: Block, written: str) -> None:
-        """What is written for the next block."""
+        """Writes the answers to the next block."""
 
 
 class StandardOutput:
@@ -79,7 +79,7 @@ class StandardOutput:
 
 @contextmanager
 def _named(place: str) -> Iterator[None]:
-    """Says where a write was refused, as that of a full disk names no file."""
+    """Says where a write was refused, as the error of a full disk names no file."""
     try:
         yield
     except OSError as error:
@@ -88,7 +88,7 @@ def _named(place: str) -> Iterator[None]:
 
 
 class SpecialFile(StandardOutput):
-    """A device or a pipe that stands under the output's name; it stays, and is written as answers come."""
+    """A device or a pipe under the output's name; it is never replaced, and is written to as answers come in."""
 
     def __init__(self, target: Path):
         self._target = target
@@ -108,7 +108,7 @@ class SpecialFile(StandardOutput):
 
 
 class ResumableFile:
-    """An output file; with `resume` it goes on where an earlier job stopped.
+    """An output file; with `resume` it continues where an earlier job stopped.
 
     Raises:
         Mistake: it cannot be written, or is to be resumed with other settings or other lines.
@@ -155,7 +155,7 @@ class ResumableFile:
         return self
 
     def _lock(self) -> None:
-        """Keeps off a job that would go on with a file while another still writes it."""
+        """Keeps a job from resuming a file that another is still writing."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -195,13 +195,13 @@ class ResumableFile:
         if error is None:
             self.mark.done = True
             self._save()
-        if self.mark.done:  # or has been before, and nothing was added
+        if self.mark.done:  # now, or before, if nothing was added
             os.replace(self._writing, self._target)
             return
         if not self.mark.lines:
             self._writing.unlink()
             return
-        if self._read.hexdigest() == self.mark.input:  # or it has just been refused to go on
+        if self._read.hexdigest() == self.mark.input:  # else resuming has just been refused
             print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true goes on.", file=sys.stderr)
 
 

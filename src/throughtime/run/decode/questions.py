@@ -11,16 +11,16 @@ from throughtime.data.tokenizer import UNK, Tokenizer, unseen
 from throughtime.run.decode.reading import Line
 from throughtime.run.decode.sources import Source
 
-TEXT = ("source", "prompt", "text")  # where a JSON line may hold what is to be decoded, or scored
-TARGET = ("target", "reference")  # and where what a source is to be scored with
+TEXT = ("source", "prompt", "text")  # keys of a JSON line for what is to be decoded or scored
+TARGET = ("target", "reference")  # and for what a source is to be scored with
 SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of characters, which no UTF-8 text can hold
 
 
 @dataclass
 class Question:
-    """A text to decode or to score, or a source and its `target`; `prefix`: how its hypotheses are to begin, `contains`: the
-    texts that are to be in them; `remarks`: what a user should know of it, in sentences without their beginning, the
-    line's name."""
+    """A text to decode or to score, or a source and its `target`; `prefix`: how its hypotheses are to begin;
+    `contains`: the texts that must be in them; `remarks`: what a user should know about it, in sentences without their
+    subject, the name of the line."""
 
     place: int
     text: str
@@ -31,8 +31,7 @@ class Question:
 
 
 def question(line: Line, source: Source, pairs: bool) -> Question:
-    """The text of a line; of `pairs` also its target: on a line of its own that came with it, in the same JSON object, or
-    behind a tab."""
+    """The text of a line; with `pairs` also its target: from the file of targets, the JSON object, or after a tab."""
     asked = Question(line.place, "")
     raw = line.raw.removeprefix(codecs.BOM_UTF8)
     try:
@@ -83,7 +82,7 @@ def _ask_of_json(asked: Question, line: str, pairs: bool) -> None:
 
 
 def encoded(tokenizer: Tokenizer, text: str, asked: Question, longest: int, from_the_end: bool = False) -> list[int]:
-    """The ids of a question's text, at most `longest` of them, the first or the last; what they leave out is remarked."""
+    """The ids of a question's text, at most the first or last `longest` of them; remarks say what is left out."""
     ids = tokenizer.encode(text)
     if strange := unseen(tokenizer, text, ids):
         asked.remarks.append(f"holds {strange!r}, which the model never saw; such are left out.")

@@ -1,4 +1,4 @@
-"""Lines in blocks: whole blocks of a file, or of a pipe whatever it holds by now."""
+"""Lines in blocks: whole blocks of a file, or whatever a pipe holds at the moment."""
 
 import os
 import select
@@ -37,10 +37,10 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 
 
 def with_targets(lines: Iterator[bytes], source: Source) -> Iterator[bytes]:
-    """The lines, each with its target behind it on a line of its own where they have a file of them.
+    """The lines, each followed by a line with its target if there is a file of targets.
 
     Raises:
-        Mistake: they are not equally many.
+        Mistake: there are not as many targets as lines.
     """
     if source.targets is None:
         yield from lines
@@ -54,20 +54,20 @@ def with_targets(lines: Iterator[bytes], source: Source) -> Iterator[bytes]:
 
 
 def is_live(source: Source) -> bool:
-    """Whether somebody may wait for the answers to the lines so far: a pipe or terminal in, standard output out."""
+    """Whether someone may wait for answers before the input ends: from a pipe or terminal to standard output."""
     read_from = os.fstat(sys.stdin.fileno()) if source.path is None else source.path.stat()
     return source.target is None and source.targets is None and not stat.S_ISREG(read_from.st_mode)
 
 
 def whole_blocks(lines: Iterator[bytes], done: int, size: int) -> Iterator[Block]:
-    """Blocks of `size` lines behind the first `done`, so that a block holds the same lines whenever it is read."""
+    """Blocks of `size` lines after the first `done`, each of which holds the same lines whenever it is read."""
     while raw := list(islice(lines, size)):
         yield numbered(raw, done)
         done += len(raw)
 
 
 def blocks_by_now(file: BinaryIO, size: int) -> Iterator[Block | None]:
-    """Blocks of up to `size` lines that a pipe holds by now; None before it is waited for."""
+    """Blocks of up to `size` lines that a pipe holds at the moment; None before waiting for more."""
     held: list[bytes] = []
     done = 0
     while piece := file.read1(PIPE):  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def blocks_by_now(file: BinaryIO, size: int) -> Iterator[Block | None]:
 
 
 def numbered(raw: list[bytes], done: int) -> Block:
-    """The lines behind the first `done` of their source."""
+    """The lines after the first `done` of their source."""
     return [Line(place, bare(line)) for place, line in enumerate(raw, start=done + 1)]
 
 
@@ -95,8 +95,8 @@ def bare(line: bytes) -> bytes:
 
 
 def packed(block: Block, batch: int, room: int) -> list[Block]:
-    """The block's lines from short to long, in batches of at most `batch` lines and of `room` bytes, padding included; a
-    line that is longer than that stands alone."""
+    """The block's lines from short to long, in batches of at most `batch` lines and `room` bytes, padding included; a
+    longer line is a batch of its own."""
     batches: list[Block] = []
     for line in sorted(block, key=lambda line: len(line.raw)):
         if not batches or len(batches[-1]) == batch or (len(batches[-1]) + 1) * len(line.raw) > room:

@@ -1,4 +1,4 @@
-"""How good the decoded texts are: sacrebleu's metrics, their confidence by bootstrap, and the difference to a baseline."""
+"""How good the decoded texts are: sacrebleu's metrics, bootstrapped confidence, and the difference from a baseline."""
 
 import json
 import sys
@@ -17,15 +17,15 @@ from throughtime.run.decode.sources import Source, paths_under
 from throughtime.train import checkpoint
 from throughtime.train.quality import METRICS, direction, text_scores
 
-MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; of more lines fewer are drawn
+MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; the more lines, the fewer are drawn
 KEYS = ("target", "reference", "text")  # where a JSON line may hold one
-NUMBERS_A_LINE = 18  # of chrF, which has the most
+NUMBERS_A_LINE = 18  # those of chrF, which has the most
 
 
 @dataclass
 class References:
-    """Compares the texts of a job with others: `streams` of references, each a line for each line of the input; those of a
-    `baseline`, with its name; by what else the checkpoint's `metrics` measured too."""
+    """Compares the texts of a job with others: `streams` of references, each with a line for each line of the input,
+    and the `baseline`, its name and texts; the checkpoint's own `metrics` are reported, too."""
 
     names: list[str]
     streams: list[list[str]]
@@ -37,7 +37,7 @@ class References:
 
     @classmethod
     def of(cls, settings: config.DecodeConfig, total: int | None, path: Path) -> "References":
-        """Those of `references=` and `baseline=` for the checkpoint at `path`; `total` lines are wanted, where that is known.
+        """Those of `references=` and `baseline=`, of `total` lines each if that is known, for the checkpoint at `path`.
 
         Raises:
             Mistake: a file that cannot be read, or of another number of lines.
@@ -51,7 +51,7 @@ class References:
         return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
-        """Adds the best texts of what an earlier job wrote."""
+        """Adds the best texts from what an earlier job wrote."""
         self.texts += best_texts(written, source.writes_json, self.several)
 
     def add(self, answers: Sequence[Answer]) -> None:
@@ -86,8 +86,8 @@ class References:
             yield f"{score:16}{best(found[score] for found in by_stream):6.2f}"
 
     def _resampled(self, texts: list[str], metric: Metric, resamples: int) -> tuple[str, Any]:
-        """With confidence, and the baseline where there is one; by the test for pairs for one system too, since the
-        metrics' own bootstrap fails where a resample scores 0."""
+        """The score with its confidence interval, and the baseline's if there is one. A single system goes through the
+        test for pairs, too, as the metrics' own bootstrap fails where a resample scores 0."""
         systems: list[tuple[str, Sequence[str]]] = [("this", texts)]
         if self.baseline is not None:
             systems.insert(0, ("baseline", self.baseline[1]))
@@ -102,7 +102,7 @@ class References:
 
 
 def _lines(setting: str, name: str, total: int | None) -> list[str]:
-    """The texts of a file, or of all files in a folder: lines, or of a `.jsonl` file what stands under one of `KEYS`."""
+    """The texts of a file, or of all files in a folder: lines or, in a `.jsonl` file, what is under one of `KEYS`."""
     found = [text for path, _ in paths_under(setting, name) for text in _texts(setting, path)]
     if total is not None and len(found) != total:
         raise config.wrong(setting, name, f"a file of {total} lines like the input, not {len(found)}")

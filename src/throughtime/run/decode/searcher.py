@@ -1,4 +1,4 @@
-"""`mode=search`: lines are answered by what the model makes of them."""
+"""`mode=search`: lines are answered with what the model produces for them."""
 
 import hashlib
 
@@ -17,8 +17,8 @@ from throughtime.search import Demands, Hypothesis, banned, contained, search
 class Searcher:
     """Answers batches of lines by the search of `search=`.
 
-    A batch draws from a generator of its own, seeded by its first line, so that its answers are the same whichever
-    process decodes it, and after whatever was decoded before.
+    A batch has a random generator of its own, seeded by the place of its first line, so that its answers are the same
+    whichever process decodes it, and whatever was decoded before.
     """
 
     def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
@@ -28,7 +28,7 @@ class Searcher:
         self._several = gives_several(settings.search)
 
     def answer(self, source: Source, batch: Block) -> list[Answer]:
-        """One answer a line, in order."""
+        """One answer per line, in order."""
         loaded, longest = self._loaded, self._settings.longest
         asked = [question(line, source, pairs=False) for line in batch]
         ids = [encoded(loaded.reads, one.text, one, longest, loaded.continues) for one in asked]
@@ -39,7 +39,7 @@ class Searcher:
         return [self._answer(source, one, result) for one, result in zip(asked, results, strict=True)]
 
     def _searched(self, asked: list[Question], ids: list[list[int]]) -> list[list[Hypothesis]]:
-        """The hypotheses of each row; a language model can go on from nothing, a translator has nothing to translate."""
+        """The hypotheses of each row; an empty one can be continued by a language model, but not be translated."""
         rows = [row for row, one in enumerate(asked) if self._loaded.continues or (ids[row] and not one.text.isspace())]
         found = [[NOTHING] for _ in ids]
         if rows:
@@ -53,7 +53,7 @@ class Searcher:
         return found
 
     def _demands(self, asked: list[Question]) -> Demands:
-        """What the settings ask of all hypotheses, and each line of its own."""
+        """What the settings demand of all hypotheses, and each line of its own."""
         writes, longest, choice = self._loaded.writes, self._settings.longest, self._settings.search
         prefixes = [encoded(writes, one.prefix, one, longest) for one in asked]
         phrases: list[list[list[int]]] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from throughtime import config
 from throughtime.data.paths import files_of, one_file
 
-MARKS, WRITING = ".resume", ".writing"  # how what lies beside an output ends while it is not whole
+MARKS, WRITING = ".resume", ".writing"  # name endings of the files beside an unfinished output
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Source:
     targets: Path | None = None
 
     def named(self, place: int) -> str:
-        """How a warning calls one of its lines."""
+        """The name of one of its lines in a warning."""
         return f"{self.path or 'input'} line {place}"
 
 
@@ -55,8 +55,8 @@ def _of_files(settings: config.DecodeConfig, names: list[str]) -> list[Source]:
 
 
 def paths_under(setting: str, name: str) -> list[tuple[Path, Path]]:
-    """The files that a path, a glob or a folder names, or the pipe that a path names, each with its place below it; hidden
-    ones are left out."""
+    """The files that a path, a glob or a folder names, or the pipe that a path names, each with its relative place;
+    hidden files in a folder are left out."""
     folder = Path(name).expanduser()
     if folder.is_fifo():
         return [(folder, Path(folder.name))]
@@ -78,7 +78,7 @@ def _alone(settings: config.DecodeConfig, path: Path | None) -> Source:
 
 
 def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> list[Source]:
-    """Several files: their answers under the same names in the folder `output=`, or one after the other."""
+    """Several files: their answers under the same names in the folder `output=`, or one after another."""
     if settings.output == "-":
         return [_source(settings, path, None) for path, _ in found]
     folder = Path(settings.output)
@@ -99,7 +99,7 @@ def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> 
 
 
 def _refuse_taken_places(output: str, names: list[str], made: list[Source]) -> None:
-    """Refuses an output that would take an input's place, or be an input itself the next time."""
+    """Refuses an output that would overwrite an input, or be an input itself the next time."""
     inputs = {source.path.resolve() for source in made if source.path is not None}
     folders = {Path(name).resolve() for name in names if Path(name).is_dir()}
     place = Path(output).resolve()
@@ -111,7 +111,7 @@ def _refuse_taken_places(output: str, names: list[str], made: list[Source]) -> N
 
 
 def _refuse_attention(settings: config.DecodeConfig, source: Source) -> None:
-    """Refuses grids in a file that has a line for each line, and images without a file to lie beside."""
+    """Refuses grids in a file of one line per answer, and images without an output file to be put beside."""
     if settings.attention == "image" and source.target is None:
         raise config.wrong("attention", "image", "with an output file, beside which the images are put")
     if settings.attention == "text" and source.target is not None and not source.writes_json:
@@ -119,7 +119,7 @@ def _refuse_attention(settings: config.DecodeConfig, source: Source) -> None:
 
 
 def _renamed(source: Source) -> Source:
-    """Under a name that tells its format."""
+    """With the output's name ending as its format does."""
     target, ends = source.target, ".jsonl" if source.writes_json else ".txt"
     if target is None or (target.suffix == ".jsonl") == source.writes_json:
         return source
@@ -131,5 +131,5 @@ def _source(settings: config.DecodeConfig, path: Path | None, target: Path | Non
     decides = path if target is None or Path(settings.output).is_dir() else target
     told = decides is not None and decides.suffix == ".jsonl"
     if target is not None and target.is_symlink() and (target.is_file() or not target.exists()):
-        target = target.resolve()  # the link stays, and what it names is written
+        target = target.resolve()  # the link stays, and its target is written
     return Source(path, target, reads_json, told if settings.format == "auto" else settings.format == "jsonl")

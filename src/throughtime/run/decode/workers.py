@@ -1,4 +1,4 @@
-"""Who answers: this process, or with `devices=` several, one for each GPU or each share of the CPU's cores."""
+"""Which processes answer: this one or, with `devices=`, several, one for each GPU or each share of the CPU's cores."""
 
 import functools
 import multiprocessing
@@ -23,7 +23,7 @@ from throughtime.run.decode.scorer import Scorer
 from throughtime.run.decode.searcher import Searcher
 from throughtime.run.decode.sources import Source
 
-ROOM = 1024  # bytes for each line of a batch, padding included, before it is made of fewer lines
+ROOM = 1024  # bytes per line of a full batch, padding included; batches of longer lines hold fewer
 
 Show = Callable[[str], None]
 Submit = Callable[[Source, Block], "Future[list[Answer]]"]
@@ -31,7 +31,8 @@ Submit = Callable[[Source, Block], "Future[list[Answer]]"]
 
 @contextmanager
 def workers(settings: config.DecodeConfig, named: Files, show: Show | None) -> Iterator[Submit]:
-    """Takes batches and promises their answers; `show` is called with each as far as it is, by one process only.
+    """Yields a function that takes batches and promises their answers. With a single process, `show` is called with
+    each answer as it grows.
 
     Raises:
         Mistake: more devices than there are, or a process that was killed.
@@ -59,7 +60,7 @@ def workers(settings: config.DecodeConfig, named: Files, show: Show | None) -> I
 def _answering(
     settings: config.DecodeConfig, named: Files, device: torch.device, show: Show | None = None
 ) -> Searcher | Scorer:
-    """What answers in this process."""
+    """The searcher or scorer of this process."""
     loaded = load(settings, named, device)
     if show is not None:
         loaded = replace(loaded, stepper=Watched(loaded.stepper, loaded.writes.decode, show))
@@ -81,16 +82,16 @@ _mine: list[Callable[[], Searcher | Scorer]] = []
 
 
 def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
-    """What a process of the pool starts with; it ends when the main one does, however that ends."""
+    """Prepares a process of the pool, which ends when the main one does, however that ends."""
     memory.keep_freed()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees it, and ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process receives it, and ends this one
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     number = numbers.get()
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
-        torch.cuda.set_device(device)  # or what asks for no device in particular would ask the first
+        torch.cuda.set_device(device)  # else code that names no device would use the first
     _mine.append(functools.cache(lambda: _answering(settings, named, device)))
 
 
@@ -102,7 +103,7 @@ def _end_with_the_main_process() -> None:
 
 
 def _answer(source: Source, batch: Block) -> list[Answer]:
-    """Answers a batch; the checkpoint is loaded by the first one, since a mistake in it reaches the user only from here."""
+    """Answers a batch; the first one loads the checkpoint, as only from here does a mistake in it reach the user."""
     return _mine[0]().answer(source, batch)
 
 
@@ -112,8 +113,8 @@ def _answer(source: Source, batch: Block) -> list[Answer]:
 def in_order(
     blocks: Iterator[Block | None], source: Source, submit: Submit, settings: config.DecodeConfig
 ) -> Iterator[tuple[Block, list[Answer]]]:
-    """Each block with the answers to its lines, in order. Its batches are made of lines of about equal length; some blocks
-    are read ahead where several processes are to be kept busy, but none while the input has nothing more."""
+    """Each block with the answers to its lines, in order. Batches are made of lines of about equal length; some blocks
+    are read ahead to keep several processes busy, but none while the input has nothing more."""
     waiting: deque[tuple[Block, list[Future[list[Answer]]]]] = deque()
     ahead = 2 * settings.devices if settings.devices > 1 else 0
     for block in blocks:
