@@ -63,6 +63,7 @@ LAYERS = [
         "train.loss",
         "train.optim",
         "train.accumulation",
+        "train.course",
         "train.quality",
         "train.evaluation",
     ],

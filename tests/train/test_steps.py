@@ -15,7 +15,7 @@ from throughtime.data.stream import ChunkLoader
 from throughtime.data.tokenizer import BOS
 from throughtime.train.optim import cosine
 from throughtime.train.task import TokenMean
-from throughtime.train.text_task import LanguageModelTask
+from throughtime.train.text_task import TextTask
 
 EXACT = ["trainer.precision=64-true", "optim=sgd", "optim.lr=0.5", "trainer.clip.norm=null"]
 
@@ -46,7 +46,7 @@ def test_the_mean_of_a_long_epoch_is_exact() -> None:
 def test_a_column_that_starts_afresh_reads_bos_from_the_initial_state() -> None:
     chosen = settings("data=text", "data.path=x", "model.hidden=6", "model.embedding=5", "batch.restarts=1")
     model = build.model(chosen, {"text": 13})
-    task = LanguageModelTask(model, chosen, {}, {})
+    task = TextTask(model, chosen, {}, {})
     first, second = ChunkLoader(np.arange(40) % 9 + 4, 2, config.FixedChunks("fixed", 10))
     task.losses(first, "train")
     alone = second._replace(tokens=second.tokens.clone(), first=True)

@@ -29,9 +29,9 @@ from throughtime.data.splits import EVALUATED
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
-from throughtime.train.pair_task import TranslationTask
+from throughtime.train.pair_task import PairTask
 from throughtime.train.task import Task
-from throughtime.train.text_task import LanguageModelTask
+from throughtime.train.text_task import TextTask
 
 
 def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
@@ -48,10 +48,10 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
         built.double()  # Lightning would do it only after reading a resumed run's weights
     about = checkpoint.about(settings, prepared.tokenizers, prepared.facts)
     if not isinstance(built, LanguageModel):
-        return TranslationTask(built, settings, about)
+        return PairTask(built, settings, about)
     facts = {short: prepared.facts["splits"][split] for short, split in EVALUATED.items()}
     rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
-    return LanguageModelTask(built, settings, about, rates)
+    return TextTask(built, settings, about, rates)
 
 
 def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDataModule:

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 
+from throughtime.train import course
 from throughtime.train.ranks import leading, together
 
 STANDARD_ERROR = 2
@@ -114,5 +115,4 @@ class Interruption(lightning.Callback):
 
 def _more_belongs_to_it(trainer: lightning.Trainer) -> bool:
     """Whether a validation or the epoch's end follows this batch; a run saved before would skip it when resumed."""
-    loop = trainer.fit_loop
-    return trainer.is_last_batch or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
+    return trainer.is_last_batch or course.validation_is_due(trainer)

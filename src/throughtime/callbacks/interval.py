@@ -4,6 +4,8 @@ from typing import Any
 
 import lightning
 
+from throughtime.train import course
+
 
 class Interval(lightning.Callback):
     """Tells Lightning after each batch whether a validation is due. Lightning itself counts batches, of which the last
@@ -19,7 +21,4 @@ class Interval(lightning.Callback):
         self._tell(trainer)
 
     def _tell(self, trainer: lightning.Trainer) -> None:
-        loop = trainer.fit_loop.epoch_loop
-        due = trainer.global_step % self._steps == 0 and not loop._should_accumulate()
-        batches = loop.total_batch_idx + 1
-        trainer.val_check_batch = batches if due else batches + 1  # validates after every multiple of this many batches
+        course.make_validation_due(trainer, trainer.global_step % self._steps == 0 and course.step_is_whole(trainer))

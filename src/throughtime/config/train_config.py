@@ -145,7 +145,7 @@ def _refuse_contradictions(config: TrainConfig) -> None:
         raise wrong("tokenizer.path", None, "the folder of the run whose vocabulary is taken")
     _refuse_contradictory_model(config)
     if isinstance(config.model, EncoderDecoderShape):
-        _refuse_contradictory_translation(config, config.model)
+        _refuse_contradictory_encoder_decoder(config, config.model)
     if config.model.name != "language_model":
         _refuse_what_pairs_cannot(config)
     _refuse_contradictory_course(config)
@@ -229,7 +229,7 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
 
 
-def _refuse_contradictory_translation(config: "TrainConfig", model: EncoderDecoderShape) -> None:
+def _refuse_contradictory_encoder_decoder(config: "TrainConfig", model: EncoderDecoderShape) -> None:
     width, context = output_width(config.cell, model.hidden), config.context
     group = "cell" if reading_cell(config) is config.cell else "encoder.cell"
     for hidden in reading_widths(config):

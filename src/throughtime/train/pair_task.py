@@ -11,7 +11,7 @@ from throughtime.train.output_loss import output_loss
 from throughtime.train.task import Task
 
 
-class TranslationTask(Task):
+class PairTask(Task):
     """In training the decoder reads what `teacher=` feeds it, and its gradient through time is cut every `chunk` target
     steps; in evaluation it reads the target."""
 

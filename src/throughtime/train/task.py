@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 
 from throughtime import config
 from throughtime.nn.state import State
-from throughtime.train import optim
+from throughtime.train import course, optim
 from throughtime.train.accumulation import Accumulation
 from throughtime.train.loss import Losses, per_token, perplexity
 from throughtime.train.ranks import from_all_ranks, of_all_ranks
@@ -76,7 +76,7 @@ class Task(lightning.LightningModule):
         return self._accumulation.add(mean, targets, batch.targets.shape[1])
 
     def on_after_backward(self) -> None:
-        if not self.trainer.fit_loop.epoch_loop._should_accumulate():
+        if course.step_is_whole(self.trainer):
             self._accumulation.average(self.model.parameters())
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
@@ -98,7 +98,7 @@ class Task(lightning.LightningModule):
         return {"val": self.val_loss, "test": self.test_loss}[split]
 
     def on_train_epoch_start(self) -> None:
-        if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
+        if course.epoch_begins(self.trainer):
             self.train_loss.reset()
 
     def on_train_epoch_end(self) -> None:

@@ -17,7 +17,7 @@ from throughtime.train.task import Task
 from throughtime.train.through_time import read, read_checkpointed
 
 
-class LanguageModelTask(Task):
+class TextTask(Task):
     """Stateful truncated BPTT: one chunk is one batch, the state of the last chunk is carried in, without its gradient.
 
     Training and evaluation carry their own states. `tokens_per_character` gives bits per character.
