@@ -16,8 +16,8 @@ from throughtime.train import checkpoint, checkpoint_mean
 
 @dataclass(frozen=True)
 class Decodable:
-    """What a checkpoint holds for decoding. `ends`: whether the model has learned where a line ends, as one of a running text
-    has not."""
+    """What a checkpoint holds for decoding. `ends`: whether a language model has learned where a line ends, unlike one whose
+    documents are longer."""
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
@@ -44,8 +44,12 @@ def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodabl
             if name.startswith("model.")
         }
     )
-    ends = not (isinstance(settings.data, config.TextFiles) and settings.data.documents == "files")
-    return Decodable(built.eval(), tokenizers, settings.metrics, ends)
+    return Decodable(built.eval(), tokenizers, settings.metrics, _ends(settings.data))
+
+
+def _ends(data: config.Data) -> bool:
+    """Whether the documents of a text are as long as what is decoded: a line, or a row."""
+    return isinstance(data, config.HubDataset) or (isinstance(data, config.TextFiles) and data.documents == "lines")
 
 
 def _with_code(settings: config.TrainConfig, code: str | None) -> config.TrainConfig:

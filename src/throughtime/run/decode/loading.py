@@ -49,13 +49,15 @@ def files(settings: config.DecodeConfig) -> Files:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that can take steps, the tokenizers of what it reads and writes, whether it is a language model, which
-    continues what it reads, and the words that a search is to be among, if not all."""
+    """A model that can take steps, and the tokenizers of what it reads and writes. `continues`: a language model, which
+    continues what it reads; `ends`: one that has learned where a line ends; `shortlist`: the words that a search is limited
+    to, if any."""
 
     stepper: Stepper
     reads: Tokenizer
     writes: Tokenizer
     continues: bool
+    ends: bool
     shortlist: Shortlist | None
 
 
@@ -76,7 +78,8 @@ def load(settings: config.DecodeConfig, named: Files, device: torch.device) -> L
     stepper = steppers[0] if len(steppers) == 1 else Ensemble(steppers, mean)
     continues = isinstance(members[0].model, LanguageModel)
     reads, writes = (members[0].tokenizers[side] for side in (("text", "text") if continues else ("source", "target")))
-    loaded = Loaded(stepper, reads, writes, continues, _shortlist(settings, named, continues, reads, writes))
+    shortlist = _shortlist(settings, named, continues, reads, writes)
+    loaded = Loaded(stepper, reads, writes, continues, members[0].ends, shortlist)
     return loaded if named.language_model is None else _fused(settings, named.language_model, loaded, device)
 
 

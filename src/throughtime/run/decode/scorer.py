@@ -18,8 +18,8 @@ from throughtime.train.loss import perplexity
 
 
 class Scorer:
-    """Answers batches of pairs: log p(target, eos | source); or, by a language model, of texts: log p(text | bos), without
-    eos, as lines are parts of a text that goes on."""
+    """Answers batches of pairs: log p(target, eos | source); or, by a language model, of texts: log p(text, eos | bos),
+    without eos where it has learned longer texts than a line."""
 
     def __init__(self, settings: config.DecodeConfig, loaded: Loaded):
         if loaded.continues and settings.targets is not None:
@@ -40,7 +40,7 @@ class Scorer:
         longest = self._settings.longest
         read = encoded(self._loaded.reads, asked.text, asked, longest)
         if self._loaded.continues:
-            return [], read
+            return [], [*read, EOS] if self._loaded.ends else read
         return read, [*encoded(self._loaded.writes, asked.target, asked, longest), EOS]
 
     def _answer(self, source: Source, asked: Question, target: list[int], scores: list[float]) -> Answer:
