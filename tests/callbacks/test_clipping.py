@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.elsewhere import Device
 from torch import nn
 
 from throughtime import config
@@ -52,3 +53,12 @@ def test_each_step_is_clipped_and_some_are_told(clip: config.Clip) -> None:
     (record,) = logger.records
     assert record["gradients/total"] == pytest.approx(norm(model(10.0)))
     assert record["gradients/clipped"] == (0.0 if clip == config.Clip(None, None) else 0.5)
+
+
+@pytest.mark.parametrize("clip", [config.Clip(1.0, None), config.Clip(None, 0.5), config.Clip(None, None)])
+def test_nobody_waits_for_the_device_to_clip(device: Device, clip: config.Clip) -> None:
+    built = nn.Linear(3, 4).to("meta")
+    built(torch.randn(7, 3).to("meta")).square().sum().backward()
+    device.waits.clear()
+    Clipping(clip, every=2).on_before_optimizer_step(SimpleNamespace(global_step=0), built, None)
+    assert not device.waits

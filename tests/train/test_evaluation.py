@@ -1,5 +1,6 @@
 """The cache equals its equations place by place; dynamic evaluation equals its recurrence and leaves no trace."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.elsewhere import Device
 from torch import nn
 
 from throughtime import config
@@ -48,6 +50,22 @@ def test_cache_is_its_equations_in_any_chunks(chunk: int, size: int) -> None:
         total, count = total + float(loss), count + int(counted)
     assert count == B * T - 1
     assert total == pytest.approx(by_hand(logits, outputs, targets, choice), rel=1e-5)
+
+
+def test_both_ways_work_on_another_device(device: Device) -> None:
+    choice, model = config.CacheEvaluation("cache", 5, 0.7, 0.3), nn.Linear(W, V)
+    outputs, targets = torch.randn(B, T, W), torch.randint(0, V, (B, T))
+    totals, weights = [], []
+    for place in ("cpu", "meta"):
+        there, read, next_tokens = copy.deepcopy(model).to(place), outputs.to(place), targets.to(place)
+        dynamic = Dynamic(there, config.DynamicEvaluation("dynamic", 0.1, 0.25))
+        for _ in range(2):
+            loss, count, _ = cached_loss(there(read), read, next_tokens, empty_cache(read), choice)
+            dynamic.learn(loss, count)
+        totals.append(loss.item())
+        weights.append(there.weight.detach().cpu())
+    assert totals[0] == pytest.approx(totals[1])
+    torch.testing.assert_close(*weights)
 
 
 def test_the_improbable_costs_what_it_costs() -> None:
