@@ -19,7 +19,7 @@ def keep_freed() -> None:
     """Tells the C library to hold on to freed memory, and torch, unless it is imported already, to ask for large pages; a
     process that this one starts inherits the latter.
 
-    A training step frees and takes again all its activations; every page that the system hands out anew is cleared first,
+    A training step frees and takes again all its activations; every page that the system hands out is cleared first,
     which took a fifth to a third of a step of a small model on two cores. Where there is no glibc nothing is done.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

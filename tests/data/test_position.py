@@ -16,7 +16,7 @@ def test_behind_a_whole_epoch_comes_the_next(count: int) -> None:
 
 
 OTHER = [
-    ({"tbptt.name": "fixed", "tbptt.chunk": 26}, r"tbptt\.chunk=26: allowed is 30 until the epoch ends that"),
+    ({"tbptt.name": "fixed", "tbptt.chunk": 26}, r"tbptt\.chunk=26: allowed is 30 until the end of the epoch that"),
     ({"tbptt.name": "windows", "tbptt.stride": 9}, r"tbptt=windows: allowed is fixed until"),
     ({"tbptt.name": "fixed"}, r"tbptt\.chunk=null: allowed is 30 until"),
 ]

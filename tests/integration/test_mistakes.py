@@ -40,7 +40,7 @@ TRAIN = {
     "model.merge=mean": "model.merge=mean: allowed is concat or sum",
     "cell@encoder.cell=mlstm model.learned_state=true": "model.learned_state=true: allowed is false where a cell=mlstm reads",
     "encoder=convolutional model.learned_state=true": "model.learned_state=true: allowed is false with encoder=convolutional",
-    "batch.documents=reset": "batch.documents=reset: allowed is carry with model=encoder_decoder, whose pairs begin anew",
+    "batch.documents=reset": "batch.documents=reset: allowed is carry with model=encoder_decoder, whose pairs begin afresh",
     "context=initial_state search.coverage=0.2": "search.coverage=0.2: allowed is 0 with a model without attention",
     "search.stop=proven search.finished=5": "search.finished=5: allowed is null with search.stop=proven",
     "trainer.minutes=1e13": "trainer.minutes=1e+13: allowed is a number above 0 and at most 10000000",

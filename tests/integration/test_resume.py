@@ -211,7 +211,7 @@ def test_a_signal_saves_where_the_run_stands(tmp_path: Path, story: Path, number
 @pytest.mark.parametrize(
     ("hook", "where", "code"),
     [
-        ("on_validation_start", "stopped behind the last step, 3; resume=", 128 + signal.SIGTERM),
+        ("on_validation_start", "stopped after the last step, 3; resume=", 128 + signal.SIGTERM),
         ("on_test_start", "stopped in the test; resume=", 128 + signal.SIGINT),
     ],
 )
@@ -350,10 +350,10 @@ def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: st
 def test_a_resumed_run_ends_no_earlier_than_it_began(train: Callable[..., Path]) -> None:
     first = train(*FEW_NUMBERS, "trainer.epochs=3", folder="first")
     for setting, behind, others in (
-        ("trainer.epochs", r"2, as so many epochs", []),
-        ("trainer.steps", r"\d+, as so many steps", ["trainer.epochs=3"]),
+        ("trainer.epochs", r"2, the epochs that", []),
+        ("trainer.steps", r"\d+, the steps that", ["trainer.epochs=3"]),
     ):
-        with pytest.raises(config.Mistake, match=rf"^{setting}=1: allowed is at least {behind} lie behind"):
+        with pytest.raises(config.Mistake, match=rf"^{setting}=1: allowed is at least {behind} the checkpoint"):
             train(*FEW_NUMBERS, f"{setting}=1", *others, f"resume={first}", folder=setting)
 
 
@@ -363,8 +363,8 @@ def test_a_signal_stops_all_processes_of_a_run(tmp_path: Path, story: Path) -> N
     running.send_signal(signal.SIGTERM)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM
-    assert [text.partition(" step ")[0] for text in said.splitlines()] == ["stopping behind this step, or behind the "
-        "validation of it; a second signal ends it at once".partition(" step ")[0], "stopped at"]  # fmt: skip
+    assert [text.partition(" step ")[0] for text in said.splitlines()] == ["stopping after this step, and any "
+        "validation it triggers; a second signal ends the run at once", "stopped at"]  # fmt: skip
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert (summary["state"], summary["error"]) == ("stopped", "stopped by SIGTERM")
     step = int(said.split("stopped at step ")[1].split(";")[0])

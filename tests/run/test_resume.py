@@ -104,7 +104,7 @@ def test_an_interrupted_job_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], stopped: Callable[..., None], tmp_path: Path
 ) -> None:
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"{tmp_path}/out.txt.writing holds the first 8 lines; resume=true goes on."
+        f"{tmp_path}/out.txt.writing holds the first 8 lines; resume=true continues."
     )
     assert not (tmp_path / "out.txt").exists()
     stopped()
@@ -123,7 +123,7 @@ def test_a_damaged_mark_is_told(content: str, stopped: Callable[..., None], tmp_
     (mark,) = tmp_path.rglob("*.resume")
     mark.write_text(content)
     with pytest.raises(
-        config.Mistake, match=rf"resume=.*: allowed is false, which begins anew, as .*{mark.name} is damaged"
+        config.Mistake, match=rf"resume=.*: allowed is false, which starts again, as .*{mark.name} is damaged"
     ):
         stopped()
 
@@ -135,7 +135,7 @@ def test_other_lines_are_refused(
     (tmp_path / "in.txt").write_text(LINES.replace("number 3\n", "number 33\n"))
     with pytest.raises(config.Mistake, match="its lines have changed"):
         stopped()
-    assert "resume=true goes on" not in capsys.readouterr().err
+    assert "resume=true continues" not in capsys.readouterr().err
 
 
 def test_a_refused_resume_leaves_a_whole_output_where_it_is(tmp_path: Path) -> None:

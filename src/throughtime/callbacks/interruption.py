@@ -15,7 +15,7 @@ from throughtime.train.ranks import leading, together
 
 STANDARD_ERROR = 2
 EVERY = 10  # steps between agreements of several processes, for each of which they wait for the GPU
-SOON = b"stopping behind this step, or behind the validation of it; a second signal ends it at once\n"
+SOON = b"stopping after this step, and any validation it triggers; a second signal ends the run at once\n"
 
 
 class Interruption(lightning.Callback):
@@ -40,7 +40,7 @@ class Interruption(lightning.Callback):
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         if self._saved and self._stopping:
-            self._end(f"stopped at step {trainer.global_step}", "goes on from there")
+            self._end(f"stopped at step {trainer.global_step}", "continues from there")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._saved = False
@@ -59,7 +59,7 @@ class Interruption(lightning.Callback):
         self._restore()
         self._agree(trainer)
         if self._stopping:
-            self._end(f"stopped behind the last step, {trainer.global_step}", "tests what it has learned")
+            self._end(f"stopped after the last step, {trainer.global_step}", "tests what it has learned")
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._listen(self._end_test)
@@ -73,7 +73,7 @@ class Interruption(lightning.Callback):
         if isinstance(exception, KeyboardInterrupt):
             self._caught = self._caught or signal.SIGINT
         if self._caught is not None and not isinstance(exception, SystemExit):
-            self._end(f"stopped in step {trainer.global_step + 1}", "goes on from the last validation")
+            self._end(f"stopped in step {trainer.global_step + 1}", "continues from the last validation")
 
     def _listen(self, answer: Callable[[int, FrameType | None], None]) -> None:
         self._before = {number: signal.signal(number, answer) for number in self.SIGNALS}

@@ -79,7 +79,7 @@ def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Ove
     """Refuses several values where one is wanted, none at all, and intervals without a sweeper that takes them."""
     if override.is_sweep_override() and not sweeping:
         raise config.Mistake(
-            f"{override.input_line} lists several values: allowed with -m, which starts a sweep; a list stands in brackets."
+            f"{override.input_line} lists several values: allowed with -m, for a sweep; a list is written in brackets."
         )
     if override.is_discrete_sweep() and not values_of(override):
         raise config.Mistake(f"{override.input_line} lists no value: allowed is at least one.")

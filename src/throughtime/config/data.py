@@ -23,7 +23,7 @@ class NumberWords:
 
 @dataclass(frozen=True)
 class Stories:
-    """Generated stories of at most so many sentences, each with its question before or behind it; the kinds come in turn."""
+    """Generated stories of at most `sentences` sentences, each with its question before or after it; the kinds take turns."""
 
     name: Literal["stories"]
     kinds: list[Literal["one_fact", "two_facts", "who_has", "yes_no", "counting", "listing", "negation"]]
@@ -143,8 +143,8 @@ Tokenizer = PlainTokenizer | LearnedTokenizer | TakenTokenizer
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns of a text stream, where they begin, whether the state goes on from document to document, and the share of
-    columns that begins anew at a chunk of training, so that the model stays at home with a fresh state; or tokens (padding
+    """Columns of a text stream, where they begin, whether the state is carried from document to document, and the share of
+    columns that start afresh at a chunk of training, so that the model stays used to a fresh state; or tokens (padding
     included) of a bucket of pairs."""
 
     columns: Count
@@ -166,7 +166,7 @@ def one_vocabulary(tokenizer: Tokenizer) -> bool:
 
 
 def refuse_contradictory_data(data: Data) -> None:
-    """A corpus of which there is too little, or of which it is not said where it lies."""
+    """Refuses a corpus that is too small, or whose place is not given."""
     if isinstance(data, NumberWords):
         there, asked = data.largest - data.smallest + 1, data.train + data.validation + data.test
         if asked > there:

@@ -222,7 +222,7 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         value = getattr(config.dropout, setting)
         raise wrong(f"dropout.{setting}", value, f"0 with model={name}, as that penalty is a language model's")
     if config.batch.documents == "reset":
-        raise wrong("batch.documents", "reset", f"carry with model={name}, whose pairs begin anew anyway")
+        raise wrong("batch.documents", "reset", f"carry with model={name}, whose pairs begin afresh anyway")
     if isinstance(config.tokenizer, TakenTokenizer):
         raise wrong("tokenizer", "taken", f"byte, char, word or bpe with model={name}, whose two sides are encoded")
     if name == "prefix_lm" and not one_vocabulary(config.tokenizer):

@@ -15,7 +15,7 @@ class TextChunk(NamedTuple):
 
     `tokens`: (columns, time); `targets`: (columns, scored), those that follow the last `scored` tokens. `first` says that
     the columns begin here, so that nothing is carried in; after `onward` steps the state is carried to the next chunk.
-    `resets`: (columns, time), steps before which the state begins anew; None where there are none.
+    `resets`: (columns, time), steps before which the state starts afresh; None where there are none.
     """
 
     tokens: Tensor
@@ -53,6 +53,6 @@ class PairBatch(NamedTuple):
 
 
 def pad(sequences: list[list[int]], filler: int = PAD) -> Tensor:
-    """(batch, longest) with `filler` behind the shorter ones."""
+    """(batch, longest) with `filler` after the shorter ones."""
     longest = max(map(len, sequences))
     return torch.tensor([[*ids, *[filler] * (longest - len(ids))] for ids in sequences])

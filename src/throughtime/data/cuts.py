@@ -2,7 +2,7 @@
 
 off, checkpointed   |-----------------------------|   one chunk, as long as the columns
 fixed               |------|------|------|------|-|
-jittered            |-----|-------|---|------|----|   lengths drawn anew each epoch, always as many
+jittered            |-----|-------|---|------|----|   lengths drawn afresh each epoch, always as many
 windows             |------|------|                   each chunk scores `stride` new steps, and reads `window` of them:
                        ----|------|------|            those before the new ones once more
 """
@@ -18,7 +18,7 @@ BASE, SPREAD, SHORTEST = 0.95, 5, 5
 
 
 class Cuts(NamedTuple):
-    """Chunk i reads the steps from begins[i] to ends[i], and scores those behind the end of the chunk before."""
+    """Chunk i reads the steps from begins[i] to ends[i], and scores those after the end of the chunk before."""
 
     begins: np.ndarray[Any, Any]
     ends: np.ndarray[Any, Any]

@@ -14,7 +14,7 @@ from throughtime.data.stream import ChunkLoader, open_documents, open_stream
 
 
 class _Resumable(lightning.LightningDataModule):
-    """Saves the training loader's position with the checkpoint, and has the next training loader go on there."""
+    """Saves the training loader's position with the checkpoint, from which the next training loader continues."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ class Lexicon(NamedTuple):
     probability: NDArray[np.float64]
 
     def best(self, words: int, count: int, filler: int) -> NDArray[np.int64]:
-        """The `count` likeliest targets of each of so many source words, (words, count), with the filler where there are
+        """The `count` likeliest targets of each source word, (words, count), with the filler where there are
         fewer."""
         order = np.lexsort((-self.probability, self.source))
         source = self.source[order]

@@ -19,7 +19,7 @@ def identity(data: config.NumberWords) -> dict[str, Any]:
 
 
 def number_words(data: config.NumberWords) -> dict[str, Dataset]:
-    """Numbers in words; no number stands in two splits."""
+    """Numbers in words; no number is in two splits."""
     for setting in ("source_language", "target_language"):
         language = getattr(data, setting)
         if language not in CONVERTER_CLASSES:

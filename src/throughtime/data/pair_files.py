@@ -23,7 +23,7 @@ Rows = Callable[[list[str]], Iterator[NumberedRow]]
 
 def pairs(data: config.PairFiles) -> dict[str, Dataset]:
     """Pairs of all splits; splits without a file of their own are split off the end of the training pairs, which with
-    `unique` holds each pair once, so that none stands in two splits."""
+    `unique` holds each pair once, so that none is in two splits."""
     found = {split: _pairs_of(data, split) for split in SPLITS}
     own = {split: rows for split, rows in found.items() if rows is not None}
     train = own.pop("train")
@@ -85,7 +85,7 @@ def _columns(lines: list[str], fields: tuple[Field, Field], malformed: Any, rows
     places: list[int] | None = None if any(isinstance(field, str) for field in fields) else [int(f) for f in fields]
     ended = 0
     try:
-        for ended, row in rows(lines):  # noqa: B007 - a mistake is told by it
+        for ended, row in rows(lines):  # noqa: B007 - a mistake names it
             if places is None:
                 places = [
                     row.index(field) if field in row else -1 if isinstance(field, str) else field for field in fields
@@ -95,7 +95,7 @@ def _columns(lines: list[str], fields: tuple[Field, Field], malformed: Any, rows
             else:
                 yield row[places[0]], row[places[1]]
     except (csv.Error, IndexError) as error:
-        line = ended + isinstance(error, csv.Error)  # which comes in the row behind the last whole one
+        line = ended + isinstance(error, csv.Error)  # which is in the row after the last whole one
         raise malformed(line, f"a table with the columns {fields[0]} and {fields[1]} in each line") from error
 
 

@@ -32,7 +32,7 @@ def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> di
 
 
 def _gathered(rows: datasets.IterableDataset, folder: str) -> Any:
-    """Streamed rows as a table; what is wrong with one is told as it is, not as the library wraps it."""
+    """Streamed rows as a table; what is wrong with one is reported as it is, not as the library wraps it."""
     try:
         return datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=folder)
     except datasets.exceptions.DatasetGenerationError as error:
@@ -66,7 +66,7 @@ def collate(sources: list[list[int]], targets: list[list[int]]) -> PairBatch:
 class PairLoader(Position):
     """Batches of at most `budget` tokens, padding and special ids included; a rank takes every `world`-th batch.
 
-    Training (`seed` given) mixes pairs of about equal length and the order of the batches anew each epoch; the number of
+    Training (`seed` given) mixes pairs of about equal length and the order of the batches again each epoch; the number of
     batches stays, and is the same on every rank. Without a seed every pair comes once, shortest first. A pair longer than
     the budget is a batch of its own. Most batches have sources of one length, which the encoder reads fastest.
     """
@@ -124,7 +124,7 @@ class PairLoader(Position):
 
 def cut(lengths: np.ndarray[Any, Any], budget: int) -> list[int]:
     """Where to cut rows of `lengths` (source, target) so that each batch holds as many as its budget allows."""
-    starts, most = [0], budget // (2 * WIDTH) + 1  # so many of the shortest pairs are over the budget
+    starts, most = [0], budget // (2 * WIDTH) + 1  # this many of the shortest pairs exceed the budget
     while len(rest := lengths[starts[-1] : starts[-1] + most]):
         tokens = np.maximum.accumulate(rest).sum(axis=1) * np.arange(1, len(rest) + 1)
         starts.append(starts[-1] + max(1, int(np.searchsorted(tokens, budget, side="right"))))

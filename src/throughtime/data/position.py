@@ -1,4 +1,4 @@
-"""How far a training is in its passes over the data, saved with a checkpoint and taken up again."""
+"""How far a training is in its passes over the data, saved with a checkpoint and restored from it."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class Position:
         return {"epoch": self.epoch, "position": self.done, "count": self.count, "settings": self._settings}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on behind the batches that are done; a whole epoch may have been cut into other batches.
+        """Continues after the batches that are done; a whole epoch may have been cut into other batches.
 
         Raises:
             Mistake: an epoch that is under way was cut by other settings.
@@ -34,6 +34,6 @@ class Position:
         before = now if whole else state.get("settings", now)  # earlier checkpoints do not tell
         for name in [*now, *before]:
             if now.get(name) != before.get(name):
-                allowed = f"{before.get(name)} until the epoch ends that resume= goes on within"
+                allowed = f"{before.get(name)} until the end of the epoch that resume= continues"
                 raise config.wrong(name.removesuffix(".name"), now.get(name), allowed)
         self.epoch, self.done = state["epoch"], self.count if whole else state["position"]

@@ -34,7 +34,7 @@ class Prepared:
 
 
 def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepared:
-    """The prepared corpus, out of the cache where an equal one lies there.
+    """The prepared corpus, out of the cache if an equal one is there.
 
     The folder appears under its final name only when it is whole, so jobs of a sweep may prepare side by side.
     """

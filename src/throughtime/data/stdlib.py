@@ -64,7 +64,7 @@ def summary_of(found: Documented) -> tuple[str, str] | None:
 
 
 def function_of(found: Documented) -> tuple[str, str] | None:
-    """A docstring's first paragraph -> the function it stands in, without docstring, decorators and comments."""
+    """A docstring's first paragraph -> the function it belongs to, without docstring, decorators and comments."""
     node = found.node
     if not isinstance(node, ast.FunctionDef) or len(node.body) < 2:
         return None

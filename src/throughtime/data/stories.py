@@ -18,7 +18,7 @@ PEOPLE = ("anna", "ben", "carla", "david")
 PLACES = ("attic", "cellar", "garden", "kitchen", "library", "office")
 THINGS = ("apple", "book", "key", "lamp")
 NUMBERS = ("none", "one", "two", "three", "four")
-PATIENCE = 1000  # so many stories in a row that were told before, and there are no others
+PATIENCE = 1000  # stories in a row that were told before: then there are no others
 
 Questions = list[tuple[str, str]]
 

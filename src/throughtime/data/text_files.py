@@ -51,7 +51,7 @@ def _boundary(path: str, at: int, stop: int, is_last: bool) -> int:
         file.seek(at)
         near = file.read(min(PIECE, stop - at))
     line_end = near.find(b"\n") + 1
-    if line_end and not (is_last and line_end > (stop - at) / 2):  # or too little would be left behind it
+    if line_end and not (is_last and line_end > (stop - at) / 2):  # or too little would be left after it
         return at + line_end
     return at + _first_character(near)
 

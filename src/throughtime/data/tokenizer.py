@@ -115,7 +115,7 @@ class WordTokenizer(_Listed):
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocabulary: int) -> "WordTokenizer":
-        """The most frequent words, so many that with the special ids they are `vocabulary`."""
+        """The most frequent words, `vocabulary` of them with the special ids."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(cls._split(text))
@@ -230,7 +230,7 @@ def encode_known(tokenizer: Tokenizer, text: str, where: str) -> list[int]:
     """The ids of a text a user wrote; characters that a character tokenizer never saw are refused.
 
     Raises:
-        Mistake: naming `where` the text stands and the first character unseen.
+        Mistake: naming `where` the text is from and the first character unseen.
     """
     ids = tokenizer.encode(text)
     if strange := unseen(tokenizer, text, ids):

@@ -166,13 +166,13 @@ def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) 
             if value != before and (key == "name" or group not in ("optim", "schedule")):
                 setting, allowed = f"{group}.{key}".removesuffix(".name"), config.shown(before)
                 raise config.wrong(setting, value, f"{allowed}, as in the checkpoint resume={start}")
-    behind = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if behind > settings.trainer.epochs:
-        allowed = f"at least {behind}, as so many epochs lie behind the checkpoint resume={start}"
+    completed = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if completed > settings.trainer.epochs:
+        allowed = f"at least {completed}, the epochs that the checkpoint resume={start} has completed"
         raise config.wrong("trainer.epochs", settings.trainer.epochs, allowed)
     steps, made = settings.trainer.steps, content["global_step"]
     if steps is not None and made > steps:
-        allowed = f"at least {made}, as so many steps lie behind the checkpoint resume={start}"
+        allowed = f"at least {made}, the steps that the checkpoint resume={start} has completed"
         raise config.wrong("trainer.steps", steps, allowed)
     if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step wraps the cell
         before = ours["config"]["dropout"]["name"]

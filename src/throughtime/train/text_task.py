@@ -46,7 +46,7 @@ class TextTask(Task):
             self._dynamic.restore()
 
     def test_step(self, batch: TextChunk, _: int) -> None:
-        """Scores a chunk as `evaluation=` says; what a chunk teaches serves only those behind it."""
+        """Scores a chunk as `evaluation=` says; what a chunk teaches serves only those after it."""
         match self._settings.evaluation:
             case config.CacheEvaluation() as choice:
                 self.test_loss.update(*self._cached_loss(batch, choice))
@@ -80,8 +80,8 @@ class TextTask(Task):
         return Losses(reading.total, reading.targets, reading.total, reading.penalty)
 
     def _begun(self, batch: TextChunk, split: str) -> tuple[TextChunk, State]:
-        """The chunk, and the state that the last one left. In training some columns start afresh, behind bos: a state that
-        is carried on for ever drifts away from where a text begins, and a model that has not met the beginning for long
+        """The chunk, and the state that the last one left. In training some columns start afresh, after bos: a state that
+        is carried on forever drifts away from where a text begins, and a model that has not met the beginning for long
         cannot read from there."""
         count, share = len(batch.tokens), self._settings.batch.restarts
         if batch.first:
@@ -102,7 +102,7 @@ class TextTask(Task):
                 group["lr"] *= sum(lengths) / (len(lengths) * self._settings.tbptt.chunk)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """One step, behind which the schedule finds its learning rates as it left them."""
+        """One step, after which the schedule finds its learning rates as it left them."""
         groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
         rates = [group["lr"] for group in groups]
         super().optimizer_step(*arguments, **named)

@@ -126,7 +126,7 @@ class ResumableFile:
         mark = self._read_mark()
         for name, value in settings.items():
             if value != mark.settings.get(name):
-                before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false begins anew"
+                before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false starts again"
                 raise config.wrong(name, value, before)
         written = self._target if mark.done and not self._writing.exists() else self._writing
         return mark if written.exists() and written.stat().st_size >= mark.bytes else None
@@ -138,7 +138,7 @@ class ResumableFile:
                 return mark
         except (ValueError, TypeError):
             pass
-        raise config.wrong("resume", True, f"false, which begins anew, as {self._marks} is damaged")
+        raise config.wrong("resume", True, f"false, which starts again, as {self._marks} is damaged")
 
     def __enter__(self) -> "ResumableFile":
         try:
@@ -202,7 +202,7 @@ class ResumableFile:
             self._writing.unlink()
             return
         if self._read.hexdigest() == self.mark.input:  # else resuming has just been refused
-            print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true goes on.", file=sys.stderr)
+            print(f"{self._writing} holds the first {self.mark.lines:,} lines; resume=true continues.", file=sys.stderr)
 
 
 def marks_of(target: Path) -> Path:
