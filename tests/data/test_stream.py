@@ -141,6 +141,13 @@ def test_the_array_on_disk_is_the_text(tmp_path: Path) -> None:
         assert array[begin:end].tolist() == [*found.encode(row["text"]), EOS]
 
 
+def test_the_digest_tells_where_documents_end(tmp_path: Path) -> None:
+    found = tokenizer.fit(config.PlainTokenizer("byte", False, False), [])
+    parts = [["ab", "c"], ["a", "bc"], ["abc"]]
+    written = [write_stream([{"text": text} for text in texts], found, tmp_path / "text.bin") for texts in parts]
+    assert len({facts["sha256"] for facts in written}) == 3
+
+
 def test_empty_documents_begin_nowhere(tmp_path: Path) -> None:
     rows = [{"text": text} for text in ("", "ab", "", "c", "", "")] + [{"text": "d", "begins": False}]
     found = tokenizer.fit(config.PlainTokenizer("byte", False, False), ["abcd"])

@@ -39,6 +39,7 @@ def write_stream(rows: Iterable[dict[str, Any]], tokenizer: Tokenizer, path: Pat
             if closes and tokens > begins[-1]:
                 ids = [EOS, *ids]
                 begins.append(tokens + 1)
+                digest.update(b"\0")
             file.write(np.asarray(ids, dtype=token_type(tokenizer.size)).tobytes())
             digest.update(text.encode())
             tokens, characters = tokens + len(ids), characters + len(text)
