@@ -2,6 +2,8 @@
 
 import codecs
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +188,15 @@ def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     named = ["data.validation_split=dev", "data.test_split=held", f"data.streaming={str(streaming).lower()}"]
     splits = corpus.read(settings("data=hf", f"data.path={tmp_path}/saved", *fields, *named).data)
     assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
+
+
+def test_what_a_killed_job_left_half_written_goes(tmp_path: Path) -> None:
+    numbers = settings("data.largest=300", "data.train=40", "data.validation=4", "data.test=4")
+    for name, age in (("preparing-old", 90_000), ("preparing-now", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    prepared = prepare(numbers.data, numbers.tokenizer, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"preparing-now", prepared.folder.name}
 
 
 def test_shares_of_a_dataset_too_small_for_them(tmp_path: Path) -> None:

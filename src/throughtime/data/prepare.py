@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,7 @@ from throughtime.data.stream import write_stream
 from throughtime.data.tokenizer import Tokenizer
 
 FORMAT = 3
+ABANDONED = 86_400.0  # seconds after which nobody prepares there any more
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
     folder = cache / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "facts.json").exists():
         cache.mkdir(parents=True, exist_ok=True)
+        _clear(cache)
         fresh = Path(tempfile.mkdtemp(dir=cache, prefix="preparing-"))
         try:
             with Console(stderr=True).status(f"preparing {data.name} with tokenizer {choice.name}"):
@@ -54,6 +57,13 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return _open(folder)
+
+
+def _clear(cache: Path) -> None:
+    """Removes what killed jobs have left half-written."""
+    for left in cache.glob("preparing-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _install(fresh: Path, folder: Path) -> None:
