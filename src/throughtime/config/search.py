@@ -32,7 +32,7 @@ class Sample(Limits):
     """Ancestral sampling, from a distribution that may be sharpened or truncated first."""
 
     name: Literal["sample"]
-    samples: Beams
+    samples: Count
     temperature: Temperature
     top_k: Count | None
     top_p: Mass | None

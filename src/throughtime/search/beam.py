@@ -179,15 +179,14 @@ def _leaving(beams: Beams, choice: config.Beam, phrases: Phrases | None) -> Done
         lacking = phrases.lacking(beams.tokens, beams.sentences).masked_fill(score == -torch.inf, phrases.tokens + 1)
         score = score.masked_fill(lacking > lacking.amin(dim=1, keepdim=True), -torch.inf)
     cut = _once(Ranked(score, beams.log_probability, lengths, beams.tokens), choice)
-    empty = Ranked.none(len(lengths), lengths.shape[1], lengths.device)
+    empty = Ranked.none(len(lengths), choice.n_best, lengths.device)
     return Done(beams.sentences, beams.finished, empty.merged(cut))
 
 
 def _results(left: list[Done], sentences: int, n_best: int) -> list[list[Hypothesis]]:
     """The hypotheses of all sentences in the order of the batch; cut ones fill the places that finished ones leave."""
-    results: list[list[Hypothesis]] = [[] for _ in range(sentences)]
-    for done in left:
-        rows = zip(done.sentences.tolist(), done.finished.rows(True), done.cut.rows(False), strict=True)
-        for sentence, finished, cut in rows:
-            results[sentence] = (finished + cut)[:n_best]
-    return results
+    places = torch.cat([done.sentences for done in left]).tolist()
+    finished, cut = (Ranked.all_of(parts) for parts in zip(*((done.finished, done.cut) for done in left), strict=True))
+    rows = zip(places, finished.rows(True), cut.rows(False), strict=True)
+    found = {sentence: (whole + rest)[:n_best] for sentence, whole, rest in rows}
+    return [found[sentence] for sentence in range(sentences)]

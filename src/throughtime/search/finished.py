@@ -1,5 +1,6 @@
 """The finished hypotheses of each sentence, kept with their own length apart from the open ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,6 +28,13 @@ class Ranked:
         empty = torch.full((sentences, places), -torch.inf, device=device)
         length = torch.zeros(sentences, places, dtype=torch.long, device=device)
         return Ranked(empty, empty, length, length[..., None][..., :0])
+
+    @staticmethod
+    def all_of(parts: Sequence["Ranked"]) -> "Ranked":
+        """Those of all sentences, equally many of each."""
+        width = max(part.tokens.shape[2] for part in parts)
+        columns = ((part.score, part.log_probability, part.length, _widened(part.tokens, width)) for part in parts)
+        return Ranked(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
     def merged(self, other: "Ranked") -> "Ranked":
         """The best of both, in as many places as this one has."""
