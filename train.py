@@ -20,7 +20,7 @@ def job(values: DictConfig) -> float:
     from throughtime.run import training
 
     chosen = HydraConfig.get()
-    in_sweep = partial(training.sweep_job, sweep=Path(chosen.sweep.dir).absolute())
+    in_sweep = partial(training.sweep_job, sweep=Path(os.path.abspath(chosen.sweep.dir)))
     start = in_sweep if chosen.mode == RunMode.MULTIRUN else training.run
     with compose.one_sentence():
         return start(compose.settings("train", values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))

@@ -1,6 +1,7 @@
 """Files that appear only when they are whole, so that a full disk or a kill leaves what was there before."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,3 +26,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             fresh.unlink()
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copies a file, whole or not at all.
+
+    Raises:
+        OSError: as `whole_file`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as fresh:
+        shutil.copyfile(source, fresh)

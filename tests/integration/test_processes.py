@@ -220,6 +220,16 @@ def check_offline_runs(sweep: Path) -> None:
         assert [row[run.samples["columns"].index("text")] for row in run.samples["data"]] == best
 
 
+def test_a_sweep_is_called_by_its_folder_and_a_job_by_its_own(program: Program, tmp_path: Path) -> None:
+    places = ["hydra.sweep.dir=aside/../sweep", "hydra.sweep.subdir=seed_${seed}/run"]
+    done = program("train.py", "-m", *TINY, *FEW_NUMBERS, "trainer.steps=1", "seed=1,2", *places)
+    assert done.returncode == 0, done.stderr
+    for job in ("seed_1/run", "seed_2/run"):
+        named = yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text())["run"]
+        assert named["group"] == "sweep"
+        assert named["name"].endswith(f"-{job.replace('/', '-')}")
+
+
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_ranks_its_jobs_and_survives_a_failure(program: Program, tmp_path: Path, launcher: str) -> None:
     broken = tmp_path / "sweep" / "1"

@@ -72,7 +72,7 @@ def found_alike(
 @pytest.mark.parametrize("choice", SEARCHES)
 def test_a_search(device: Device, choice: str) -> None:
     found_alike(device, choice, on)
-    results = 9 if "search.size" not in choice and choice.startswith(("beam", "diverse")) else 3 * LONGEST
+    results = 9 if choice.startswith(("beam", "diverse")) else 3 * LONGEST
     assert device.waits["to cpu"] <= results
     del device.waits["to cpu"]
     assert device.waits.total() <= 2 * LONGEST + len(BATCH)

@@ -1,7 +1,6 @@
 """Keeps the best checkpoint of a run or, if asked, several to average or combine; each file is written whole."""
 
 import io
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from throughtime import config
 from throughtime.train import checkpoint
 from throughtime.train.ranks import leading
-from throughtime.whole import whole_file
+from throughtime.whole import copied, whole_file
 
 
 class Best(ModelCheckpoint):
@@ -94,13 +93,6 @@ def _history(content: dict[str, Any]) -> list[dict[str, float]]:
     """The validations up to a checkpoint, the last of which is its own."""
     found: list[dict[str, float]] = content["callbacks"]["Progress"]["history"]
     return found
-
-
-def copied(source: Path, target: Path) -> None:
-    """Copies a checkpoint, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as fresh:
-        shutil.copyfile(source, fresh)
 
 
 class WholeFiles(TorchCheckpointIO):

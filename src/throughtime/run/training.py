@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import shutil
 import sys
 import traceback
 import warnings
@@ -15,7 +14,6 @@ import torch
 
 from throughtime import build, config, memory
 from throughtime.build import parts
-from throughtime.callbacks import keeping
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.progress import Progress
@@ -27,7 +25,7 @@ from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files
 from throughtime.train.quality import direction
 from throughtime.train.task import Task
-from throughtime.whole import whole_file
+from throughtime.whole import copied
 
 Callback = TypeVar("Callback")
 
@@ -64,7 +62,7 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
     """A run of a sweep: grouped under the sweep's name; a failure is printed and recorded, and the sweep continues."""
     run_settings, job = values["run"], folder.relative_to(sweep)
     run_settings["group"] = run_settings["group"] or sweep.name
-    run_settings["name"] = f"{run_settings['name']}-{job}"
+    run_settings["name"] = "-".join([run_settings["name"], *job.parts])
     print(f"job {job}: {' '.join(overrides)}", flush=True)
     try:
         return run(values, folder, overrides)
@@ -84,13 +82,12 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if not launch.rank():
-        with whole_file(record.folder / "tokenizers.json") as fresh:
-            shutil.copyfile(prepared.folder / "tokenizers.json", fresh)
+        copied(prepared.folder / "tokenizers.json", record.folder / "tokenizers.json")
     task, progress = parts.task(settings, prepared), Progress()
     if start is not None:
         _refuse_other_course(settings, task, start)
         if not launch.rank():  # so it can be resumed even if it ends before it saves
-            keeping.copied(start, record.folder / "checkpoints" / "last.ckpt")
+            copied(start, record.folder / "checkpoints" / "last.ckpt")
     tracker = _tracker(settings, record.folder)
     facts: dict[str, Any] | None = None
     try:

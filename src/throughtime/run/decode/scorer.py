@@ -45,14 +45,15 @@ class Scorer:
 
     def _answer(self, source: Source, asked: Question, target: list[int], scores: list[float]) -> Answer:
         total, length = sum(scores), len(scores)
+        normalised = total / max(1, length)
         texts = {"text": asked.text} if self._loaded.continues else {"source": asked.text, "target": asked.target}
         result = {
             "line": asked.place,
             **texts,
             "log_probability": total,
             "length": length,
-            "normalised_score": total / max(1, length),
-            "perplexity": perplexity(-total / max(1, length)),
+            "normalised_score": normalised,
+            "perplexity": perplexity(-normalised),
             "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in target],
             "token_log_probabilities": scores,
         }
