@@ -40,7 +40,7 @@ LAYERS = [
     ],
     ["nn.cells", "nn.dropout", "nn.attention", "nn.precision"],
     ["nn.engines.masks", "nn.engines.graphs", "nn.engines.once"],
-    ["nn.engines.replay", "nn.engines.parallel"],
+    ["nn.engines.replay", "nn.engines.parallel", "nn.engines.parts"],
     ["nn.engines.loop", "nn.engines.native", "nn.engines.step", "nn.engines.scan", "nn.engines.chunkwise"],
     ["nn.engines.fused"],
     ["nn.recurrence"],

@@ -144,6 +144,32 @@ def test_a_step_that_depends_on_values_is_not_compiled() -> None:
         recurrence.run(cell, inputs, engine="fused")
 
 
+@pytest.mark.parametrize("lengths", [None, torch.tensor([5, 3])])
+def test_states_may_have_any_names(lengths: Tensor | None) -> None:
+    """Those that the compiled engine has for tensors of its own as well."""
+
+    class Crowded(Cell):
+        states, gates = ("output", "product", "gates"), 3
+
+        @staticmethod
+        def step(input_gates: Tensor, product: Tensor, state: CellState) -> CellState:
+            first, second, third = torch.tanh(input_gates + product).chunk(3, dim=-1)
+            return {
+                "output": first * state["gates"] + second,
+                "product": state["product"] * second - first,
+                "gates": third + state["product"],
+            }
+
+    cell, inputs = Crowded(3, 4).double(), torch.randn(2, 5, 3, dtype=torch.float64)
+    found = {}
+    for engine in ("loop", "fused"):
+        given = inputs.clone().requires_grad_()
+        outputs, state = recurrence.run(cell, given, lengths=lengths, engine=engine)
+        total = (outputs**2).sum() + sum((part**2).sum() for part in state.values())
+        found[engine] = torch.autograd.grad(total, [given, *cell.parameters()])
+    torch.testing.assert_close(found["fused"], found["loop"])
+
+
 def test_a_step_with_a_tensor_of_its_own_is_not_compiled() -> None:
     """Or the kernel would keep the value of now, and no gradient would come to it."""
 

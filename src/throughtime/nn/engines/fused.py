@@ -25,8 +25,21 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks
 from throughtime.nn.engines.once import tell_once
+from throughtime.nn.engines.parts import (
+    BIAS,
+    GATES,
+    MATRIX,
+    OUTPUT,
+    PRODUCT,
+    RESETS,
+    RUNNING,
+    Part,
+    Role,
+    Version,
+    carried,
+)
 from throughtime.nn.engines.replay import Passes, Tapes
-from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels
+from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels, vectors
 from throughtime.nn.products import column_sums, multiplication
 from throughtime.nn.state import replace_rows
 
@@ -44,13 +57,13 @@ def fused(
     if masks is not None:
         initial = cell.initial_state(len(inputs))
         state = replace_rows(state, masks.resets[:, 0], initial)
-    tensors = {f"{name}@0": part for name, part in state.items()}
-    tensors |= {f"initial {name}@0": part.contiguous() for name, part in initial.items()}
-    tensors |= {f"vector {place}@0": vector.contiguous() for place, vector in enumerate(cell.vector_values())}
+    tensors = {Version(carried(name)): value for name, value in state.items()}
+    tensors |= {Version(Part(Role.INITIAL, name)): value.contiguous() for name, value in initial.items()}
+    tensors |= {Version(part): vector.contiguous() for part, vector in vectors(cell).items()}
     for place, (matrix, bias) in enumerate(matrices, start=1):
-        tensors |= {f"matrix {place}": matrix, **({} if bias is None else {f"bias {place}": bias})}
+        tensors |= {Version(MATRIX, place): matrix, **({} if bias is None else {Version(BIAS, place): bias})}
     if masks is not None:
-        tensors |= {"running": masks.running, "resets": masks.resets}
+        tensors |= {Version(RUNNING): masks.running, Version(RESETS): masks.resets}
     kernels, learning = _kernels(cell, gates, masks is not None), torch.is_grad_enabled()
     tapes, kind = _TAPES.setdefault(cell, Tapes()), (kernels.setting, learning)
     run = tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], kind)
@@ -95,9 +108,9 @@ class _ThroughTime(torch.autograd.Function):
     """What autograd sees of a run."""
 
     @staticmethod
-    def forward(ctx: Any, run: Passes, names: list[str], gates: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Passes, versions: list[Version], gates: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.run = run
-        return run.forward(gates, dict(zip(names, tensors, strict=True)))
+        return run.forward(gates, dict(zip(versions, tensors, strict=True)))
 
     @staticmethod
     @once_differentiable
@@ -131,18 +144,20 @@ class BackwardPlan(NamedTuple):
 
 
 class Run:
-    """One run through time. `_stacks[name]` is a tensor for all steps, `_rows[name][t]` the part for step t."""
+    """One run through time. `_stacks[version]` is a tensor for all steps, `_rows[version][t]` the part for step t;
+    `_gradients[stage, slot]` is a stack of what the stage's derivative writes into that slot."""
 
     def __init__(self, kernels: StepKernels, learning: bool):
         self._kernels, self._learning = kernels, learning
         self._stages = list(enumerate(kernels.stages, start=1))
-        self._stacks: dict[str, Tensor] = {}
-        self._rows: dict[str, Any] = {}
+        self._stacks: dict[Version, Tensor] = {}
+        self._rows: dict[Version, Any] = {}
+        self._gradients: dict[tuple[int, int], Tensor] = {}
         self._saved: dict[int, list[Sequence[Tensor]]] = {}
 
     # forward ---------------------------------------------------------------------------------------------------------
 
-    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, gates: Tensor, given: dict[Version, Tensor]) -> tuple[Tensor, ...]:
         """Outputs (time, batch, width) and the state tensors after the last step."""
         self._gates, self._given = gates, given
         self._steps, self._batch = gates.shape[:2]
@@ -156,43 +171,40 @@ class Run:
                 further = run(arguments)
                 if self._learning:
                     saved.append(further)
-        final = [self._stacks[f"{name}@0"][-1].clone() for name in self._kernels.states]
+        final = [self._stacks[Version(carried(name))][-1].clone() for name in self._kernels.states]
         return self._outputs(), *final
 
     def _outputs(self) -> Tensor:
         """A new tensor object: autograd ties it to this run, which would never be freed if it held that object, too."""
         if self._kernels.setting.masked:
-            return self._stacks[f"output@{len(self._stages)}"].detach()
-        return self._stacks[f"{self._kernels.output}@0"][1:]
+            return self._stacks[Version(OUTPUT, len(self._stages))].detach()
+        return self._stacks[Version(self._kernels.output)][1:]
 
     def _lay_out(self) -> None:
         """Rows for everything that a step takes or writes."""
-        self._rows = {name: repeat(tensor) for name, tensor in self._given.items()}
-        self._rows["gates@0"] = self._gates.unbind(0)
+        self._rows = {version: repeat(tensor) for version, tensor in self._given.items()}
+        self._rows[Version(GATES)] = self._gates.unbind(0)
         if self._kernels.setting.masked:
-            running, resets = self._given["running"], self._given["resets"]
+            running, resets = self._given[Version(RUNNING)], self._given[Version(RESETS)]
             later = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
-            self._rows["running@0"] = running.t()[..., None].contiguous().unbind(0)
-            self._rows["resets@0"] = later.t()[..., None].contiguous().unbind(0)
+            self._rows[Version(RUNNING)] = running.t()[..., None].contiguous().unbind(0)
+            self._rows[Version(RESETS)] = later.t()[..., None].contiguous().unbind(0)
         for place, stage in self._stages:
             lasting = self._learning and stage.saves_product
-            self._rows[f"product {place}"] = [self._gates] * (self._steps if lasting else 1)
-            for name, kind in stage.writes.items():
-                if stage.last and name.removeprefix("low ") in self._kernels.states:
-                    self._lay_out_state(name, kind, place)
+            self._rows[Version(PRODUCT, place)] = [self._gates] * (self._steps if lasting else 1)
+            for part, kind in stage.writes.items():
+                if stage.last and part != OUTPUT:
+                    self._lay_out_state(part, kind, place)
                 else:
-                    self._rows[f"{name}@{place}"] = self._stack(f"{name}@{place}", kind).unbind(0)
+                    stack = self._stacks[Version(part, place)] = self._empty(kind, self._steps)
+                    self._rows[Version(part, place)] = stack.unbind(0)
 
-    def _lay_out_state(self, name: str, kind: Kind, place: int) -> None:
+    def _lay_out_state(self, part: Part, kind: Kind, place: int) -> None:
         """One stack for before and after: what a step finds is what the previous step left."""
-        stack = self._stacks[f"{name}@0"] = self._empty(kind, self._steps + 1)
-        stack[0] = self._given[f"{name.removeprefix('low ')}@0"]
+        stack = self._stacks[Version(part)] = self._empty(kind, self._steps + 1)
+        stack[0] = self._given[Version(carried(part.name))]
         rows = stack.unbind(0)
-        self._rows[f"{name}@0"], self._rows[f"{name}@{place}"] = rows[:-1], rows[1:]
-
-    def _stack(self, name: str, kind: Kind) -> Tensor:
-        self._stacks[name] = self._empty(kind, self._steps)
-        return self._stacks[name]
+        self._rows[Version(part)], self._rows[Version(part, place)] = rows[:-1], rows[1:]
 
     def _empty(self, kind: Kind, steps: int) -> Tensor:
         by_row, width, dtype = kind
@@ -200,18 +212,18 @@ class Run:
 
     def _forward_plan(self, place: int, stage: StageKernels) -> ForwardPlan:
         run = (stage.forward if self._learning else stage.alone).run
-        names = [*self._kernels.writes[place - 1], *self._kernels.takes[place - 1]]
-        product = f"product {place}"
-        columns = list(zip(*(repeat(None) if name == product else self._rows[name] for name in names), strict=False))
+        versions = [*self._kernels.writes[place], *self._kernels.takes[place]]
+        product = Version(PRODUCT, place)
+        columns = list(zip(*(repeat(None) if it == product else self._rows[it] for it in versions), strict=False))
         saved = self._saved[place] = []
         if stage.operand is None:
             return ForwardPlan(run, columns, None, (), [], 0, saved)
         multiply = multiplication(self._matrix(place), self._batch)
-        operands = self._rows[self._kernels.operands[place - 1]]
-        return ForwardPlan(run, columns, multiply, operands, self._rows[product], names.index(product), saved)
+        operands = self._rows[self._kernels.operands[place]]
+        return ForwardPlan(run, columns, multiply, operands, self._rows[product], versions.index(product), saved)
 
     def _matrix(self, place: int) -> Tensor:
-        return self._given[f"matrix {place}"].to(self._kernels.setting.product)
+        return self._given[Version(MATRIX, place)].to(self._kernels.setting.product)
 
     # backward --------------------------------------------------------------------------------------------------------
 
@@ -233,35 +245,37 @@ class Run:
         found = self._beyond_the_recurrence()
         for name, ending in self._kernels.boundary.items():
             if ending:
-                found[f"{name}@0"] = torch.stack([gradients[number] for number, _ in ending]).sum(0)
-        return found.get("gates@0"), *(found.get(name) for name in self._given)
+                found[Version(carried(name))] = torch.stack([gradients[number] for number, _ in ending]).sum(0)
+        return found.get(Version(GATES)), *(found.get(version) for version in self._given)
 
     def _boundary(self, final: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """By number: the gradients that the last step receives, those of the final states and zeros elsewhere; and the
         zeros that every other step receives under the unused numbers."""
         last, state = self._kernels.stages[-1], self._kernels.setting.state
         gradients = {
-            number: self._gates.new_zeros((self._batch, stage.writes[name][1]), dtype=dtype)
+            number: self._gates.new_zeros((self._batch, stage.writes[part][1]), dtype=dtype)
             for stage in self._kernels.stages
-            for name, sources in stage.sources.items()
+            for part, sources in stage.sources.items()
             for number, dtype in sources
         }
         nothing = {number: zeros for number, zeros in gradients.items() if number >= self._kernels.unused}
         for name, gradient in zip(self._kernels.states, final, strict=True):
-            if name != self._kernels.output:
-                number, dtype = max(last.sources[name], key=lambda source: source[1] == state)  # the most exact one
+            if carried(name) != self._kernels.output:
+                number, dtype = max(
+                    last.sources[carried(name)], key=lambda source: source[1] == state
+                )  # the most exact one
                 gradients[number] = gradient.to(dtype).contiguous()
         return gradients, nothing
 
     def _backward_plan(self, place: int, stage: StageKernels) -> BackwardPlan:
-        takes, writes = self._kernels.takes[place - 1], self._kernels.writes[place - 1]
+        takes, writes = self._kernels.takes[place], self._kernels.writes[place]
         further = zip(*self._saved[place], strict=True)
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
-        rows |= {-1 - at: self._rows[name] for at, name in enumerate(writes)}
-        rows |= {at: self._rows[name] for at, name in enumerate(takes)}
+        rows |= {-1 - at: self._rows[version] for at, version in enumerate(writes)}
+        rows |= {at: self._rows[version] for at, version in enumerate(takes)}
         columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=False)) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
-        sources = [number for name in stage.differentiated for number, _ in stage.sources[name]]
+        sources = [number for part in stage.differentiated for number, _ in stage.sources[part]]
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
         numbered = enumerate(stage.flows, start=stage.first)
         flows = [(number, slot, transposed if through else None) for number, (_, slot, through) in numbered]
@@ -271,29 +285,30 @@ class Run:
         """Rows to write gradients into, one per step; or two that take turns, for a gradient that only flows on to
         carried tensors, so that no later product or sum reads all its steps."""
         kind, flowing = stage.backward.kinds[slot], [at for _, at, through in stage.flows if not through]
-        names = [name for name, at in stage.reached.items() if at == slot]
-        if slot in flowing and len(names) == flowing.count(slot):
+        reached = list(stage.reached.values())
+        if slot in flowing and reached.count(slot) == flowing.count(slot):
             turns = self._empty(kind, 2).unbind(0)
             return [turns[time % 2] for time in range(self._steps)]
-        return self._stack(f"gradient {place} {slot}", kind).unbind(0)
+        stack = self._gradients[place, slot] = self._empty(kind, self._steps)
+        return stack.unbind(0)
 
-    def _beyond_the_recurrence(self) -> dict[str, Tensor]:
+    def _beyond_the_recurrence(self) -> dict[Version, Tensor]:
         """The gradients of the gates, and of what all steps share, these by one product or sum over the steps."""
-        found: dict[str, Tensor] = {}
+        found: dict[Version, Tensor] = {}
         for place, stage in self._stages:
-            taken = dict(zip(stage.takes, self._kernels.takes[place - 1], strict=True))
-            for name, slot in stage.reached.items():
-                gradient = self._stacks.get(f"gradient {place} {slot}")
-                if name == "product" and gradient is not None:
+            for part, slot in stage.reached.items():
+                gradient = self._gradients.get((place, slot))
+                if gradient is None:
+                    continue
+                if part == PRODUCT:
                     found |= self._of_matrix(place, gradient)
-                elif name == "gates" and gradient is not None:
-                    found["gates@0"] = found["gates@0"] + gradient if "gates@0" in found else gradient
-                elif name.startswith(("vector", "initial")) and gradient is not None:
-                    key, total = taken[name], gradient.sum(0)
-                    found[key] = found[key] + total if key in found else total
+                elif part.role in (Role.GATES, Role.VECTOR, Role.INITIAL):
+                    version, total = Version(part), gradient if part == GATES else gradient.sum(0)
+                    found[version] = found[version] + total if version in found else total
         return found
 
-    def _of_matrix(self, place: int, gradient: Tensor) -> dict[str, Tensor]:
-        operands = self._stacks[self._kernels.operands[place - 1]][: self._steps].flatten(0, 1)
+    def _of_matrix(self, place: int, gradient: Tensor) -> dict[Version, Tensor]:
+        operands = self._stacks[self._kernels.operands[place]][: self._steps].flatten(0, 1)
         flat, state = gradient.flatten(0, 1), self._kernels.setting.state
-        return {f"matrix {place}": torch.mm(flat.t(), operands).to(state), f"bias {place}": column_sums(flat).to(state)}
+        weight, bias = torch.mm(flat.t(), operands).to(state), column_sums(flat).to(state)
+        return {Version(MATRIX, place): weight, Version(BIAS, place): bias}

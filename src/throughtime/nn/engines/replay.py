@@ -22,7 +22,7 @@ class Passes(Protocol):
     """A run: a forward pass, given the gates of all steps and all else by name, and a backward pass, given the
     gradients of the outputs and of the final states."""
 
-    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]: ...
+    def forward(self, gates: Tensor, given: dict[Any, Tensor]) -> tuple[Tensor, ...]: ...
 
     def backward(self, outputs: Tensor, final: Sequence[Tensor]) -> Results: ...
 
@@ -60,7 +60,7 @@ class Tape:
         self._run = run
         self._recorded: dict[str, Callable[[Sequence[Tensor]], Any]] = {}
 
-    def forward(self, gates: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, gates: Tensor, given: dict[Any, Tensor]) -> tuple[Tensor, ...]:
         def run(gates: Tensor, *tensors: Tensor) -> Results:
             return self._run.forward(gates, dict(zip(given, tensors, strict=True)))
 

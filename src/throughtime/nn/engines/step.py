@@ -13,6 +13,7 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
+from throughtime.nn.engines.parts import BIAS, GATES, OUTPUT, PRODUCT, RESETS, RUNNING, Part, Role, Version, carried
 
 Incoming = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
 ABOVE = 0  # the number of the gradient from the layer above
@@ -29,95 +30,105 @@ class Setting:
     masked: bool  # some steps may not count, and rows may restart
 
 
-class StageKernels:
-    """The kernels of one stage, and the names of what they take and write.
+def vectors(cell: Cell) -> dict[Part, Tensor]:
+    """The cell's further parameters."""
+    return {Part(Role.VECTOR, name): value for name, value in zip(cell.vectors, cell.vector_values(), strict=True)}
 
-    Besides the carried tensors a stage takes `gates`, `product`, `bias` and `vector <place>`; the last one, where
-    masked, also `running`, `resets` (of the next step), and for each state `old <state>` (its value before the step)
-    and `initial <state>`. Besides carried tensors it writes `low <name>`, a copy for the next product in the product's
-    dtype, and, where masked, the last one writes the `output`, which then is not the first state itself.
+
+class StageKernels:
+    """The kernels of one stage, and the parts that they take and write.
+
+    The last stage of a masked step, and no other, takes the masks and every state `OLD` and `INITIAL`.
     """
 
-    def __init__(self, cell: Cell, place: int, setting: Setting, carried: dict[str, Kind]):
+    def __init__(self, cell: Cell, place: int, setting: Setting, known: dict[str, Kind]):
+        """`known`: the tensors carried so far, by name."""
         stages, (matrix, bias) = cell.stages(), cell.matrices()[place]
         self._cell, self._place, self._setting = weakref.proxy(cell), place, setting  # lets the cell be freed
         self._rows, self._biased = len(matrix), bias is not None
         self._then = stages[(place + 1) % len(stages)].operand
         self.operand, self.last = stages[place].operand, place == len(stages) - 1
         self.masked = self.last and setting.masked
-        self._carried = list(carried)
-        kinds = self._taken(carried)
+        self._known = list(known)
+        kinds = self._taken(cell, known)
         self.takes = list(kinds)
         self._stand_ins = graphs.stand_ins(list(kinds.values()), setting.device)
         results = self._results(dict(zip(self.takes, self._stand_ins, strict=True)))
         self.writes = dict(zip(results, graphs.kinds_of(list(results.values())), strict=True))
-        self.differentiated = [name for name in self.writes if not name.startswith("low ")]
-        self.sources: dict[str, list[Incoming]] = {}
+        self.differentiated = [part for part in self.writes if part.role is not Role.LOW]
+        self.sources: dict[Part, list[Incoming]] = {}
         self.first = 0  # the number of the first of the `flows`; the others' follow
 
-    def _taken(self, carried: dict[str, Kind]) -> dict[str, Kind]:
-        cell, setting = self._cell, self._setting
-        kinds: dict[str, Kind] = {"gates": (True, cell.projected, setting.gates), **carried}
+    def _taken(self, cell: Cell, known: dict[str, Kind]) -> dict[Part, Kind]:
+        setting = self._setting
+        kinds: dict[Part, Kind] = {GATES: (True, cell.projected, setting.gates)}
+        kinds |= {carried(name): kind for name, kind in known.items()}
         if self.operand is not None:
-            kinds |= {"product": (True, self._rows, setting.product)}
-            kinds |= {"bias": (False, self._rows, setting.state)} if self._biased else {}
-        values = cell.vector_values()
-        kinds |= {f"vector {place}": (False, len(value), value.dtype) for place, value in enumerate(values)}
+            kinds |= {PRODUCT: (True, self._rows, setting.product)}
+            kinds |= {BIAS: (False, self._rows, setting.state)} if self._biased else {}
+        kinds |= {part: (False, len(value), value.dtype) for part, value in vectors(cell).items()}
         if self.masked:
-            kinds |= {"running": (True, 1, torch.bool), "resets": (True, 1, torch.bool)}
+            kinds |= {RUNNING: (True, 1, torch.bool), RESETS: (True, 1, torch.bool)}
             for name, size in cell.sizes.items():
-                kinds |= {f"old {name}": (True, size, setting.state), f"initial {name}": (True, size, setting.state)}
+                kinds |= {Part(role, name): (True, size, setting.state) for role in (Role.OLD, Role.INITIAL)}
         return kinds
 
     def _function(self, *tensors: Tensor) -> list[Tensor]:
         return list(self._results(dict(zip(self.takes, tensors, strict=True))).values())
 
-    def _results(self, given: dict[str, Tensor]) -> CellState:
-        dtype = self._setting.state
-        carried = {name: given[name] for name in self._carried}
-        product = None if self.operand is None else given["product"].to(dtype)
-        if product is not None and "bias" in given:
-            product = product + given["bias"]
-        vectors = [given[f"vector {place}"] for place in range(len(self._cell.vectors))]
-        results = self._cell.stages()[self._place].function(given["gates"].to(dtype), product, carried, *vectors)
+    def _results(self, given: dict[Part, Tensor]) -> dict[Part, Tensor]:
+        known = {name: given[carried(name)] for name in self._known}
+        made = self._made(given, known)
         if self.last:
-            results = {name: (carried | results)[name] for name in self._cell.states}
+            made = {name: (known | made)[name] for name in self._cell.states}
+        output = {}
         if self.masked:
-            results = self._settled(results, given)
-        if self._then is not None and self._setting.product != dtype:
-            results = {**results, f"low {self._then}": (carried | results)[self._then].to(self._setting.product)}
+            output = {OUTPUT: torch.where(given[RUNNING], made[self._cell.states[0]], 0.0)}
+            made = {name: self._settled(name, value, given) for name, value in made.items()}
+        results = {carried(name): value for name, value in made.items()} | output
+        if self._then is not None and self._setting.product != self._setting.state:
+            results[Part(Role.LOW, self._then)] = (known | made)[self._then].to(self._setting.product)
         return results
 
-    def _settled(self, state: CellState, given: dict[str, Tensor]) -> CellState:
-        """The state as the next step finds it, and the output separately."""
-        output = torch.where(given["running"], state[self._cell.states[0]], 0.0)
-        kept = {name: torch.where(given["running"], state[name], given[f"old {name}"]) for name in state}
-        anew = {name: torch.where(given["resets"], given[f"initial {name}"], kept[name]) for name in state}
-        return {**anew, "output": output}
+    def _made(self, given: dict[Part, Tensor], known: CellState) -> CellState:
+        """What the cell's own function returns."""
+        dtype = self._setting.state
+        product = None if self.operand is None else given[PRODUCT].to(dtype)
+        if product is not None and BIAS in given:
+            product = product + given[BIAS]
+        vectors = [given[part] for part in self.takes if part.role is Role.VECTOR]
+        return self._cell.stages()[self._place].function(given[GATES].to(dtype), product, known, *vectors)
+
+    def _settled(self, name: str, value: Tensor, given: dict[Part, Tensor]) -> Tensor:
+        """A state as the next step finds it."""
+        kept = torch.where(given[RUNNING], value, given[Part(Role.OLD, name)])
+        return torch.where(given[RESETS], given[Part(Role.INITIAL, name)], kept)
 
     @cached_property
     def derived(self) -> Derived:
         """The traced function and derivative."""
-        fixed = {"bias", "running", "resets"}
-        differentiable = [name not in fixed for name in self.takes]
+        differentiable = [part not in (BIAS, RUNNING, RESETS) for part in self.takes]
         return graphs.derive(self._function, self._stand_ins, differentiable, len(self.differentiated))
 
     @property
     def saves_product(self) -> bool:
         """Whether the derivative needs the product itself."""
-        return "product" in self.takes and self.takes.index("product") in self.derived.saved
+        return PRODUCT in self.takes and self.takes.index(PRODUCT) in self.derived.saved
 
     @cached_property
-    def reached(self) -> dict[str, int]:
+    def reached(self) -> dict[Part, int]:
         """What the backward kernel writes the gradient of, and into which slot."""
         return {self.takes[place]: slot for place, slot in self.derived.reached.items()}
 
     @cached_property
-    def flows(self) -> list[tuple[str, int, bool]]:
+    def flows(self) -> list[tuple[Part, int, bool]]:
         """The carried tensors that gradients flow on to: the tensor, the slot, and whether by way of the product."""
-        carried = [name for name in self.reached if name in self._carried or name.startswith("old ")]
-        through = [(self.operand, self.reached["product"], True)] if self.operand and "product" in self.reached else []
-        return [*through, *((name, self.reached[name], False) for name in carried)]
+        onward = [part for part in self.reached if part.role in (Role.CARRIED, Role.OLD)]
+        through = [] if self.operand is None or PRODUCT not in self.reached else [carried(self.operand)]
+        return [
+            *((part, self.reached[PRODUCT], True) for part in through),
+            *((part, self.reached[part], False) for part in onward),
+        ]
 
     @cached_property
     def alone(self) -> Kernel:
@@ -134,13 +145,13 @@ class StageKernels:
         """What was saved, then the sources of each result's gradient -> the gradients in the slots of `reached`."""
         takes, results = graphs.kinds_of(self._stand_ins), self.forward.kinds
         saved = [takes[place] if place >= 0 else results[-1 - place] for place in self.derived.saved]
-        sources = [(*self.writes[name][:2], dtype) for name in self.differentiated for _, dtype in self.sources[name]]
+        sources = [(*self.writes[part][:2], dtype) for part in self.differentiated for _, dtype in self.sources[part]]
         stand_ins = [graphs.like(kind, self._stand_ins) for kind in [*saved, *sources]]
         return graphs.kernel(self._summed_backward, stand_ins)
 
     def _summed_backward(self, *tensors: Tensor) -> Sequence[Tensor]:
         saved, sources = tensors[: len(self.derived.saved)], iter(tensors[len(self.derived.saved) :])
-        gradients = [self._sum([next(sources) for _ in self.sources[name]]) for name in self.differentiated]
+        gradients = [self._sum([next(sources) for _ in self.sources[part]]) for part in self.differentiated]
         found: Sequence[Tensor] = self.derived.backward(*saved, *gradients)
         return found
 
@@ -152,23 +163,25 @@ class StageKernels:
 
 
 class StepKernels:
-    """The stages of a cell's step in order.
+    """The stages of a cell's step in order, counted from 1.
 
-    takes, writes: for each stage the tensors by name and version; `h@0` is the state before the step, `h@2` what the
-    second stage made of it. A product and a bias belong to their stage alone: `product 2`.
+    takes, writes, operands: by stage, the versions of what it takes and writes, and of what its product multiplies.
     """
 
     def __init__(self, cell: Cell, setting: Setting):
         self.states, self.setting = cell.states, setting
         self.unused = ABOVE + 1  # the first number of no flow; nothing flows by it or any after it
-        carried: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
+        known: dict[str, Kind] = {name: (True, size, setting.state) for name, size in cell.sizes.items()}
         self.stages: list[StageKernels] = []
         for place in range(len(cell.stages())):
-            kernels = StageKernels(cell, place, setting, dict(carried))
+            kernels = StageKernels(cell, place, setting, dict(known))
             self.stages.append(kernels)
-            carried |= {name: kernels.writes[name] for name in kernels.differentiated if name != "output"}
-        self.output = "output" if setting.masked else cell.states[0]
-        self.takes, self.writes, self.operands = self._versions()
+            known |= {part.name: kernels.writes[part] for part in kernels.differentiated if part != OUTPUT}
+        self.output = OUTPUT if setting.masked else carried(cell.states[0])
+        self.takes: dict[int, list[Version]] = {}
+        self.writes: dict[int, list[Version]] = {}
+        self.operands: dict[int, Version] = {}
+        self._number_versions()
         self.boundary: dict[str, list[Incoming]] = {}  # the gradients that a step leaves for each state before it
 
     def compile(self, learning: bool) -> None:
@@ -182,22 +195,21 @@ class StepKernels:
         for stage in self.stages:
             _ = (stage.forward, stage.backward) if learning else stage.alone
 
-    def _versions(self) -> tuple[list[list[str]], list[list[str]], list[str]]:
-        latest: defaultdict[str, int] = defaultdict(int)
-        takes, writes, operands = [], [], []
-        low = "low " if self.setting.product != self.setting.state else ""
+    def _number_versions(self) -> None:
+        latest: defaultdict[Part, int] = defaultdict(int)
+        role = Role.LOW if self.setting.product != self.setting.state else Role.CARRIED
         for place, stage in enumerate(self.stages, start=1):
-            takes.append([self._version(name, place, latest) for name in stage.takes])
-            operands.append(f"{low}{stage.operand}@{latest[f'{low}{stage.operand}']}")
+            self.takes[place] = [self._version(part, place, latest) for part in stage.takes]
+            if stage.operand is not None:
+                self.operands[place] = self._version(Part(role, stage.operand), place, latest)
             latest |= dict.fromkeys(stage.writes, place)
-            writes.append([f"{name}@{place}" for name in stage.writes])
-        return takes, writes, operands
+            self.writes[place] = [Version(part, place) for part in stage.writes]
 
     @staticmethod
-    def _version(name: str, place: int, latest: dict[str, int]) -> str:
-        if name in ("product", "bias"):
-            return f"{name} {place}"
-        return f"{name.removeprefix('old ')}@0" if name.startswith("old ") else f"{name}@{latest[name]}"
+    def _version(part: Part, place: int, latest: dict[Part, int]) -> Version:
+        if part in (PRODUCT, BIAS):
+            return Version(part, place)
+        return Version(carried(part.name)) if part.role is Role.OLD else Version(part, latest[part])
 
     def _routed(self) -> dict[str, list[Incoming]]:
         """The boundary; also sets the sources of every stage. It depends only on which gradients leave the stages, so a
@@ -207,12 +219,12 @@ class StepKernels:
         return self._walk(self._walk({}))
 
     def _walk(self, boundary: dict[str, list[Incoming]]) -> dict[str, list[Incoming]]:
-        waiting = defaultdict(list, {name: list(sources) for name, sources in boundary.items()})
+        waiting = defaultdict(list, {carried(name): list(sources) for name, sources in boundary.items()})
         state, product, unused = self.setting.state, self.setting.product, count(self.unused)
         for stage in reversed(self.stages):
-            for name in stage.differentiated:
-                above = [(ABOVE, state)] if stage.last and name == self.output else []
-                stage.sources[name] = [*waiting.pop(name, []), *above] or [(next(unused), state)]
-            for number, (name, _, through) in enumerate(stage.flows, start=stage.first):
-                waiting[name].append((number, product if through else state))
-        return {name: [*waiting[name], *waiting[f"old {name}"]] for name in self.states}
+            for part in stage.differentiated:
+                above = [(ABOVE, state)] if stage.last and part == self.output else []
+                stage.sources[part] = [*waiting.pop(part, []), *above] or [(next(unused), state)]
+            for number, (part, _, through) in enumerate(stage.flows, start=stage.first):
+                waiting[part].append((number, product if through else state))
+        return {name: [*waiting[carried(name)], *waiting[Part(Role.OLD, name)]] for name in self.states}
