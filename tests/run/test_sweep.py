@@ -1,6 +1,8 @@
 """The ranking of a sweep's jobs."""
 
+import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +10,19 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from throughtime.run import sweep
+from throughtime.run import ranking, sweep
 from throughtime.train.flow import Flow, append
 
 
-def leave(folder: Path, job: int | str, monitor: str, objective: float, state: str = "done") -> None:
+def leave(folder: Path, job: int | str, monitor: str, objective: float, state: str = "done", **choices: Any) -> None:
     """A job's summary as a run leaves it."""
     facts: dict[str, Any] = {
         "state": state,
         "error": None if state == "done" else "a mistake.",
-        "overrides": [f"seed={job}"],
+        "overrides": [f"{name}={value}" for name, value in (choices or {"seed": job}).items()],
     }
     if state == "done":
-        facts |= {"monitor": monitor, "objective": objective}
+        facts |= {"monitor": monitor, "objective": objective, monitor: objective}
     (folder / str(job)).mkdir(parents=True)
     (folder / str(job) / "summary.json").write_text(json.dumps(facts))
 
@@ -31,7 +33,7 @@ def test_each_metric_is_ranked_by_itself_in_its_own_direction(
     for job, (monitor, objective) in enumerate([("loss", 3.0), ("bleu", 10.0), ("loss", 2.0), ("bleu", 30.0)]):
         leave(tmp_path, job, monitor, objective)
     leave(tmp_path, 4, "loss", 0.0, state="failed")
-    found = sweep.ranked(tmp_path)
+    found = ranking.ranked(tmp_path)
     assert [(job["job"], job["rank"]) for job in found] == [("3", 1), ("1", 2), ("2", 1), ("0", 2), ("4", None)]
     sweep.show(tmp_path, found)
     told = capsys.readouterr().out
@@ -48,11 +50,42 @@ def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> Non
     assert (tmp_path / "sweep.csv").read_text().splitlines()[1].startswith("1,1,done,1,2.0,loss")
 
 
+def test_jobs_that_differ_in_their_seed_alone_are_ranked_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"rnn": (50.0, 52.0, 57.0), "gru": (54.0, 55.0, 56.0), "lstm": (60.0,)}
+    runs = [(cell, seed, score) for cell, found in scores.items() for seed, score in enumerate(found)]
+    for job, (cell, seed, score) in enumerate(runs):
+        leave(tmp_path, job, "test/bleu", score, seed=seed, cell=cell)
+    leave(tmp_path, len(runs), "test/bleu", 0.0, state="failed", seed=1, cell="lstm")
+    jobs = ranking.ranked(tmp_path)
+    sweep.write(tmp_path, jobs)
+    rows = list(csv.DictReader((tmp_path / "seeds.csv").open()))
+    assert [(row["rank"], row["jobs"], row["cell"]) for row in rows] == [
+        ("1", "1", "lstm"), ("2", "3", "gru"), ("3", "3", "rnn"),
+    ]  # fmt: skip
+    assert [float(row["test/bleu"]) for row in rows] == [60, 55, 53]
+    deviations = [row["test/bleu deviation"] for row in rows]
+    assert deviations[:2] == ["", "1.0"] and math.isclose(float(deviations[2]), math.sqrt((9 + 1 + 16) / 2))
+    sweep.show(tmp_path, jobs)
+    told = capsys.readouterr().out
+    assert "over seeds by test/bleu" in told and f"seeds      {tmp_path}/seeds.csv" in told
+
+
+def test_without_such_jobs_nothing_is_said_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for job, cell in enumerate(("rnn", "gru")):
+        leave(tmp_path, job, "loss", float(job), seed=job, cell=cell)
+    jobs = ranking.ranked(tmp_path)
+    sweep.write(tmp_path, jobs)
+    sweep.show(tmp_path, jobs)
+    assert not (tmp_path / "seeds.csv").exists() and "seeds" not in capsys.readouterr().out
+
+
 def test_jobs_may_have_any_folders(tmp_path: Path) -> None:
     for job, loss in (("gru/2", 3.0), ("cell=rnn,seed=1", 2.0), ("10", 5.0), ("9", 6.0)):
         leave(tmp_path, job, "loss", loss)
     (tmp_path / "11").mkdir()  # was killed before it could say anything
-    found = sweep.ranked(tmp_path)
+    found = ranking.ranked(tmp_path)
     assert [job["job"] for job in found] == ["cell=rnn,seed=1", "gru/2", "10", "9", "11"]
     assert found[-1]["state"] == "lost"
 
@@ -82,7 +115,7 @@ def test_the_best_jobs_gradients_are_drawn_by_what_sets_them_apart(
         leave(tmp_path, job, "loss", float(job), state="failed" if job == 1 else "done")
         if job != 2:  # flow.rows=0
             append(tmp_path / str(job) / "gradient_flow.jsonl", {"epoch": 0, "step": 5}, [Flow("a", "h", [float(job)])])
-    sweep.draw(tmp_path, sweep.ranked(tmp_path))
+    sweep.draw(tmp_path, ranking.ranked(tmp_path))
     assert drawn == {f"seed={job}": [Flow("a", "h", [float(job)])] for job in (0, *range(3, 12))}
 
 
