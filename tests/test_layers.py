@@ -71,7 +71,7 @@ LAYERS = [
     ["train.flow_picture"],
     ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint", "train.checkpoint_files", "train.checkpoint_mean"],
-    ["train.text_task", "train.pair_task"],
+    ["train.text_task", "train.pair_task", "train.inherited"],
     [
         "callbacks.tracking",
         "callbacks.gradients",

@@ -37,13 +37,7 @@ def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodabl
     settings = _with_code(config.check(ours["config"], config.TrainConfig), code)
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
     built = model(settings, {side: found.size for side, found in tokenizers.items()})
-    built.load_state_dict(
-        {
-            name.removeprefix("model."): value
-            for name, value in content["state_dict"].items()
-            if name.startswith("model.")
-        }
-    )
+    built.load_state_dict(checkpoint.weights(content))
     return Decodable(built.eval(), tokenizers, settings.metrics, _ends(settings.data))
 
 

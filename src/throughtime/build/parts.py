@@ -26,6 +26,7 @@ from throughtime.callbacks.tracking import Tracker
 from throughtime.data.datamodule import PairModule, StreamModule
 from throughtime.data.prepare import Prepared
 from throughtime.data.splits import EVALUATED
+from throughtime.data.tokenizer import Tokenizer
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.stack import Stack
 from throughtime.train import checkpoint, quality
@@ -38,8 +39,10 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     """The LightningModule around a fresh model.
 
     Raises:
-        Mistake: residual connections are asked for, but no layer can have one.
+        Mistake: residual connections are asked for, but no layer can have one; or one vocabulary is needed, and a taken
+            one is two.
     """
+    _refuse_two_vocabularies(settings, prepared.tokenizers)
     torch.manual_seed(settings.seed)
     built = model(settings, {side: found.size for side, found in prepared.tokenizers.items()})
     if settings.model.residual and not any(any(part.residual) for part in built.modules() if isinstance(part, Stack)):
@@ -52,6 +55,17 @@ def task(settings: config.TrainConfig, prepared: Prepared) -> Task:
     facts = {short: prepared.facts["splits"][split] for short, split in EVALUATED.items()}
     rates = {short: fact["tokens"] / fact["characters"] for short, fact in facts.items()}
     return TextTask(built, settings, about, rates)
+
+
+def _refuse_two_vocabularies(settings: config.TrainConfig, tokenizers: dict[str, Tokenizer]) -> None:
+    shape = settings.model
+    together = isinstance(shape, config.EncoderDecoderShape) and shape.shared_embedding
+    if shape.name == "prefix_lm" or together:
+        reason = "model=prefix_lm" if shape.name == "prefix_lm" else "model.shared_embedding=true"
+        first, *others = (found.state() for found in tokenizers.values())
+        if any(other != first for other in others):
+            path = config.plain(settings.tokenizer)["path"]
+            raise config.wrong("tokenizer.path", path, f"a run with one vocabulary for both sides, for {reason}")
 
 
 def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDataModule:

@@ -1,7 +1,8 @@
-"""`resume=`: a run continues with the settings that it began with."""
+"""`resume=`: a run continues with the settings that it began with; `last`: the newest run, by its path."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
@@ -13,22 +14,20 @@ from throughtime.compose.preflight import refuse_unknown_choice
 
 def continued(arguments: Sequence[str]) -> list[str]:
     """A command line with `resume=`, completed: what the run began with, followed by what is given now; `last` becomes
-    the run that is now the newest, for every process and every job of a sweep.
+    the run that is now the newest, for every process and every job of a sweep, as in `start_from=`, too.
 
     Raises:
         Mistake: there is nothing to resume.
     """
     said = {place_of(override): override for override in map(parsed, overrides_in(arguments))}
+    arguments = _with_newest_run(arguments, said)
     if "resume" not in said or said["resume"].value() in (None, ""):
-        return list(arguments)
+        return arguments
     if said["resume"].is_sweep_override():
         raise config.Mistake(
             f"{said['resume'].input_line} lists several values: allowed is one, from which all jobs go on."
         )
-    from throughtime.train import checkpoint_files
-
-    outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
-    start = checkpoint_files.find(str(said["resume"].value()), outputs, "resume", "last")
+    start = _checkpoint(said, "resume", "last")
     folders = start.parents[1:3]  # a kept checkpoint is a folder deeper than the best
     summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
     begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
@@ -36,6 +35,22 @@ def continued(arguments: Sequence[str]) -> list[str]:
     before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
     by_path = {said["resume"].input_line: as_text("resume", str(start))} if said["resume"].value() == "last" else {}
     return [*_still_settings(before, list(said.values())), *(by_path.get(text, text) for text in arguments)]
+
+
+def _with_newest_run(arguments: Sequence[str], said: dict[str, Override]) -> list[str]:
+    """With `start_from=last` as the newest run's folder, which holds its vocabulary as well."""
+    given = said.get("start_from")
+    if given is None or given.is_sweep_override() or given.value() != "last":
+        return list(arguments)
+    run = _checkpoint(said, "start_from", "best").parents[1]
+    return [as_text("start_from", str(run)) if text == given.input_line else text for text in arguments]
+
+
+def _checkpoint(said: dict[str, Override], setting: str, prefer: str) -> Path:
+    from throughtime.train import checkpoint_files
+
+    outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
+    return checkpoint_files.find(str(said[setting].value()), outputs, setting, prefer)
 
 
 def _still_settings(before: list[str], said: list[Override]) -> list[str]:

@@ -131,11 +131,11 @@ class LearnedTokenizer:
 
 @dataclass(frozen=True)
 class TakenTokenizer:
-    """The tokenizer of another run, by its folder or its `tokenizers.json`, for running text."""
+    """The tokenizers of another run, by its folder or its `tokenizers.json`: each side's own, unless `side` says whose."""
 
     name: Literal["taken"]
     path: str | None
-    side: Literal["source", "target", "text"]
+    side: Literal["source", "target", "text"] | None
 
 
 Tokenizer = PlainTokenizer | LearnedTokenizer | TakenTokenizer
@@ -161,8 +161,8 @@ def reads_text(data: Data) -> bool:
 
 
 def one_vocabulary(tokenizer: Tokenizer) -> bool:
-    """Whether both sides of a pair share it."""
-    return not isinstance(tokenizer, TakenTokenizer) and (tokenizer.joint or tokenizer.name == "byte")
+    """Whether both sides of a pair share it; a taken one is asked when it has been read."""
+    return isinstance(tokenizer, TakenTokenizer) or tokenizer.joint or tokenizer.name == "byte"
 
 
 def refuse_contradictory_data(data: Data) -> None:

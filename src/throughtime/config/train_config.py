@@ -112,6 +112,7 @@ class TrainConfig:
     seed: Seed
     resume: str | None
     outputs: str
+    start_from: str | None = None
     flow: Flow = Flow(rows=0, steps=1)  # noqa: RUF009 - it is immutable; for checkpoints older than the setting
 
     def __post_init__(self) -> None:
@@ -223,8 +224,6 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
         raise wrong(f"dropout.{setting}", value, f"0 with model={name}, as that penalty is a language model's")
     if config.batch.documents == "reset":
         raise wrong("batch.documents", "reset", f"carry with model={name}, whose pairs begin afresh anyway")
-    if isinstance(config.tokenizer, TakenTokenizer):
-        raise wrong("tokenizer", "taken", f"byte, char, word or bpe with model={name}, whose two sides are encoded")
     if name == "prefix_lm" and not one_vocabulary(config.tokenizer):
         raise wrong("tokenizer.joint", False, "true with model=prefix_lm, which has one vocabulary for both sides")
 

@@ -94,7 +94,7 @@ def _write(data: config.Data, choice: config.Tokenizer, folder: Path, identity: 
 def _learned(choice: config.Tokenizer, rows: Any, sides: tuple[str, ...]) -> dict[str, Tokenizer]:
     """A tokenizer for each side, or one for all."""
     if isinstance(choice, config.TakenTokenizer):
-        return {side: tokenizer.taken(choice) for side in sides}
+        return {side: tokenizer.taken(choice, side) for side in sides}
     if choice.joint:
         return dict.fromkeys(sides, tokenizer.fit(choice, chain.from_iterable(_column(rows, side) for side in sides)))
     return {side: tokenizer.fit(choice, _column(rows, side)) for side in sides}

@@ -14,6 +14,11 @@ from throughtime.data.paths import fingerprint, one_file
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = 4
+INSTEAD = {
+    "source": "text",
+    "target": "text",
+    "text": "target",
+}  # the side of another run that one not there is read by
 
 
 class Tokenizer(ABC):
@@ -175,17 +180,20 @@ def identity(choice: config.Tokenizer) -> dict[str, Any]:
     return {**config.plain(choice), **content}
 
 
-def taken(choice: config.TakenTokenizer) -> Tokenizer:
-    """The tokenizer that another run has left in its folder.
+def taken(choice: config.TakenTokenizer, side: str) -> Tokenizer:
+    """The tokenizer for a side that another run has left in its folder.
 
     Raises:
         Mistake: it has left none, or none of that side.
     """
-    file = _taken_from(choice)
+    file, sides = _taken_from(choice), (choice.side,) if choice.side else (side, INSTEAD[side])
     try:
-        return from_state(json.loads(file.read_text(encoding="utf-8"))[choice.side])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        allowed = f"a run's folder, or its tokenizers.json, with a vocabulary of the {choice.side} side"
+        states = json.loads(file.read_text(encoding="utf-8"))
+        return from_state(states[next(one for one in sides if one in states)])
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        allowed = (
+            f"a run's folder, or its tokenizers.json, with a vocabulary of the side {config.alternatives(list(sides))}"
+        )
         raise config.wrong("tokenizer.path", choice.path, allowed) from error
 
 

@@ -24,6 +24,8 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
         return
     if start is not None:
         _console.print(f"resume {_short(start)}")
+    elif settings.start_from is not None:
+        _console.print(f"start  {_short(Path(settings.start_from))}")
     unit = "tokens" if config.reads_text(settings.data) else "pairs"
     counts = ", ".join(f"{fact[unit]:,} {split}" for split, fact in prepared.facts["splits"].items())
     vocabulary = ", ".join(f"{side} {size:,}" for side, size in prepared.facts["vocabulary"].items())

@@ -22,7 +22,7 @@ from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
 from throughtime.run import launch, report
 from throughtime.run.record import Record
-from throughtime.train import checkpoint, checkpoint_files
+from throughtime.train import checkpoint, checkpoint_files, inherited
 from throughtime.train.quality import direction
 from throughtime.train.task import Task
 from throughtime.whole import copied
@@ -84,6 +84,8 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     if not launch.rank():
         copied(prepared.folder / "tokenizers.json", record.folder / "tokenizers.json")
     task, progress = parts.task(settings, prepared), Progress()
+    if start is None and settings.start_from is not None:
+        inherited.begin(task, checkpoint_files.find(settings.start_from, settings.outputs, "start_from"))
     if start is not None:
         _refuse_other_course(settings, task, start)
         if not launch.rank():  # so it can be resumed even if it ends before it saves

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import throughtime
 from throughtime import config
@@ -46,3 +47,9 @@ def read(path: Path, setting: str) -> dict[str, Any]:
             setting, path, f"a checkpoint of format {FORMAT}, and this one has format {ours.get('format')}"
         )
     return content
+
+
+def weights(content: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's weights, by their names in the model."""
+    named = content["state_dict"].items()
+    return {name.removeprefix("model."): weight for name, weight in named if name.startswith("model.")}
