@@ -14,7 +14,7 @@ LAYERS = [
     ["config.training"],
     ["config.train_config", "config.decode_config"],
     ["config.idle"],
-    ["config", "whole", "memory", "terminal"],
+    ["config", "whole", "memory", "terminal", "attention_grid"],
     ["data.paths", "data.splits"],
     [
         "data.tokenizer",
@@ -83,7 +83,7 @@ LAYERS = [
         "callbacks.keeping",
         "callbacks.patience",
     ],
-    ["callbacks.decoding", "callbacks.flow"],
+    ["callbacks.decoding", "callbacks.flow", "callbacks.alignment"],
     ["build.devices", "build.cells", "build.dropout"],
     ["build.models"],
     ["build.decodable", "build.parts"],

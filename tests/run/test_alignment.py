@@ -12,7 +12,7 @@ from tests.run.conftest import job
 
 from throughtime import build, config
 from throughtime.data.tokenizer import BOS, EOS
-from throughtime.run.decode.alignment import grid, svg
+from throughtime.run.decode.alignment import rows
 
 
 @pytest.fixture
@@ -70,22 +70,9 @@ def test_a_grid_stands_below_its_line(translator: Path, tmp_path: Path, capsys: 
     assert last == ""
 
 
-def test_shades_follow_the_weights() -> None:
-    hypothesis = {"tokens": ["a", " bc"], "attention": [[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]}
-    assert grid([" one", "<eos>"], hypothesis).split("\n") == [
-        "      one <eos>",
-        "    a ███",
-        "   bc ░░░ ▓▓▓▓▓",
-        "<eos>     █████",
-        "",
-        "",
-    ]
-
-
-def test_an_image_escapes_its_tokens() -> None:
-    picture = xml.etree.ElementTree.fromstring(svg(["<&", '"'], ["a>b"], [[0.5, 0.5]]))
-    texts = [part.text for part in picture.iter() if part.tag.endswith("text")]
-    assert texts == ["<&", '"', "a>b"]
+def test_the_end_has_a_row_where_it_was_reached() -> None:
+    assert rows({"tokens": ["a", "b"], "attention": [[1.0]] * 3}) == ["a", "b", "<eos>"]
+    assert rows({"tokens": ["a", "b"], "attention": [[1.0]] * 2}) == ["a", "b"]
 
 
 def test_a_model_without_attention_is_refused(train: Callable[..., Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from throughtime import config
 from throughtime.build.devices import precision
 from throughtime.build.models import model
+from throughtime.callbacks.alignment import Alignment
 from throughtime.callbacks.averaging import averaging
 from throughtime.callbacks.decoding import Decoding
 from throughtime.callbacks.ending import Ending
@@ -128,7 +129,8 @@ def _callbacks(
         *([Interval(every)] if every else []),  # before those that ask whether a validation is due
         Clipping(settings.trainer.clip, settings.log_every),
         Decoding(settings, prepared, tracker, folder / "samples"),
-        *averaging(settings.averaging),  # after the decoding, which must see the averaged weights
+        Alignment(settings, prepared, tracker, folder / "alignments"),
+        *averaging(settings.averaging),  # after those that must see the averaged weights
         GradientFlow(settings.flow, tracker, folder),
         progress,
         Ending(),

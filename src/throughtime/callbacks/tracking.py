@@ -11,7 +11,7 @@ from throughtime import config
 
 
 class Tracker:
-    """The loggers of a run, and what else is recorded: tables, pictures, and how it ended."""
+    """The loggers of a run, and what else is recorded: tables, pictures, pages, and how it ended."""
 
     def __init__(self, folder: Path):
         self.loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
@@ -21,6 +21,9 @@ class Tracker:
 
     def picture(self, name: str, path: Path, step: int) -> None:
         """Shows an image file of the run folder."""
+
+    def page(self, name: str, path: Path, step: int) -> None:
+        """Shows an HTML file of the run folder."""
 
     def finish(self, facts: dict[str, Any] | None) -> None:
         """Ends the run: as finished, with the facts of its best checkpoint, or, without facts, as failed."""
@@ -81,6 +84,11 @@ class WandbTracker(Tracker):
         import wandb
 
         self._log({name: wandb.Image(str(path))}, step)
+
+    def page(self, name: str, path: Path, step: int) -> None:
+        import wandb
+
+        self._log({name: wandb.Html(path)}, step)
 
     def _log(self, shown: dict[str, Any], step: int) -> None:
         """Logs at the step of Lightning's own metrics of that validation, which counts steps from 0."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from throughtime.config.decode_config import DecodeConfig
 from throughtime.config.model import ConvolutionalEncoder, Gates
 from throughtime.config.search import Beam, Search
-from throughtime.config.train_config import TrainConfig
+from throughtime.config.train_config import TrainConfig, looks
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def _of_training(config: TrainConfig) -> list[Idle]:
         found.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
     elif isinstance(config.encoder, ConvolutionalEncoder):
         found.append(Idle(("encoder.cell",), "encoder=convolutional", "encoder=recurrent"))
+    if not looks(config):
+        found.append(Idle(("decoding.alignments",), "a model without attention", "an attention as context="))
     if isinstance(config.cell, Gates) and config.cell.chrono is not None:
         found.append(Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null"))
     return found

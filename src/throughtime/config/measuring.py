@@ -49,9 +49,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Decoding:
-    """What the decoding callback shows at each validation."""
+    """What is decoded and shown at each validation."""
 
     examples: Natural
     sentences: Count | None
     prompts: list[str] | None
     prompt_length: Count
+    alignments: Natural = 0

@@ -130,6 +130,11 @@ def reading_widths(config: "TrainConfig") -> list[int]:
     return [encoder.hidden or widths(shape)[-1]] * (encoder.depth or shape.depth)
 
 
+def looks(config: "TrainConfig") -> bool:
+    """Whether the model has attention."""
+    return isinstance(config.model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
+
+
 def memory_width(config: "TrainConfig") -> int:
     """How wide the encoder's outputs are."""
     layers = reading_widths(config)
@@ -191,8 +196,7 @@ def _refuse_contradictory_course(config: TrainConfig) -> None:
 
 def _refuse_contradictory_searches(config: TrainConfig) -> None:
     refuse_contradictory_search("search", config.search)
-    looks = isinstance(config.model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
-    if isinstance(config.search, Beam) and config.search.coverage and not looks:
+    if isinstance(config.search, Beam) and config.search.coverage and not looks(config):
         raise wrong("search.coverage", config.search.coverage, "0 with a model without attention")
     refuse_contradictory_search("sampling", config.sampling)
 

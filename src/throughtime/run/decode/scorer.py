@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from throughtime import config
+from throughtime.attention_grid import END
 from throughtime.data.tokenizer import EOS
-from throughtime.run.decode.alignment import END
 from throughtime.run.decode.answers import Answer, as_json
 from throughtime.run.decode.loading import Loaded
 from throughtime.run.decode.questions import Question, encoded, question

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from throughtime import config
+from throughtime import attention_grid, config
 from throughtime.run.decode import alignment
 from throughtime.run.decode.answers import NOTHING, Answer, as_json, as_text, described, gives_several, read_back
 from throughtime.run.decode.loading import Loaded
@@ -75,7 +75,7 @@ class Searcher:
             alignment.draw(result, source)
         written = as_json(result) if source.writes_json else as_text(result, self._several)
         if self._settings.attention == "text" and not source.writes_json:
-            written += alignment.grid(result["source_tokens"], best)
+            written += attention_grid.text(result["source_tokens"], alignment.rows(best), best["attention"])
         return Answer(
             asked.place, written, best["text"] if source.writes_json else read_back(best["text"]), asked.remarks
         )
