@@ -98,12 +98,15 @@ def test_exact_match_is_resampled() -> None:
 
 
 def test_what_the_checkpoint_measured_is_added(capsys: pytest.CaptureFixture[str]) -> None:
-    references = References(["one"], [["x = 1", "y ="]], None, 0, config.Metrics(["exact_match", "parses", "rouge1"]))
+    references = References(
+        ["one"], [["x = 1", "y ="]], None, 0, config.Metrics(["exact_match", "bleu_zh", "parses", "rouge1"])
+    )
     references.texts = ["x = 1", "y = 2"]
     references.report()
     rows = capsys.readouterr().err.splitlines()
     assert [row.split()[:2] for row in rows[4:]] == [
         ["exact_match", "50.00"],
+        ["bleu_zh", "0.00"],
         ["parses", "100.00"],
         ["rouge1", "83.33"],
     ]

@@ -1,5 +1,6 @@
 """Scores against their definitions, written out here, and what they say of texts that are easy to judge."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,16 @@ def test_a_text_that_equals_its_reference_is_best(score: str) -> None:
     worst, best = (other, perfect) if quality.direction(f"val/{score}") == "max" else (perfect, other)
     assert worst < best
     assert perfect == pytest.approx(0 if quality.direction(score) == "min" else 100)
+
+
+def test_texts_without_spaces_are_split_as_their_language_is() -> None:
+    """A sentence without spaces is one word to the default, and so all right or all wrong."""
+    ours, theirs = ["机器学习很有意思吗"], ["机器学习很有意思吧"]
+    assert quality.MEASURES["bleu"](ours, theirs) < 1
+    n_grams = [(9 - size) / (10 - size) for size in range(1, 5)]  # of which each size has one wrong
+    expected = 100 * math.prod(n_grams) ** 0.25
+    for score in ("bleu_zh", "bleu_char"):
+        assert quality.MEASURES[score](ours, theirs) == pytest.approx(expected)  # type: ignore[index]
 
 
 def test_the_error_rate_of_texts_that_should_be_empty_is_a_number() -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from throughtime.config.ranges import Count, Natural, Positive, Range, Rate, Share
 
 Score = Literal[
-    "exact_match", "bleu", "bleu_lowercase", "chrf", "token_error_rate", "rouge1", "rouge2", "rougeL", "parses",
-    "token_bleu",
+    "exact_match", "bleu", "bleu_lowercase", "bleu_intl", "bleu_zh", "bleu_char", "chrf", "token_error_rate",
+    "rouge1", "rouge2", "rougeL", "parses", "token_bleu",
 ]  # fmt: skip
 
 

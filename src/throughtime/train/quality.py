@@ -41,6 +41,7 @@ class ExactMatch(Metric):
 METRICS: dict[str, Callable[[], Metric]] = {
     "bleu": partial(BLEU, force=True),  # without a warning about texts that look tokenized
     "bleu_lowercase": partial(BLEU, lowercase=True, force=True),
+    **{f"bleu_{words}": partial(BLEU, tokenize=words, force=True) for words in ("intl", "zh", "char")},
     "chrf": CHRF,
     "ter": TER,
     "exact_match": ExactMatch,
@@ -107,7 +108,7 @@ def _python_tokens(code: str) -> Iterator[str]:
 MEASURES: dict[config.Score, Measure] = {
     "exact_match": by_metric("exact_match"),
     "bleu": by_metric("bleu"),
-    "bleu_lowercase": by_metric("bleu_lowercase"),
+    **{name: by_metric(name) for name in ("bleu_lowercase", "bleu_intl", "bleu_zh", "bleu_char")},
     "chrf": by_metric("chrf"),
     "token_error_rate": token_error_rate,
     "rouge1": rouge("rouge1"),

@@ -18,6 +18,7 @@ from throughtime.train import checkpoint
 from throughtime.train.quality import METRICS, direction, text_scores
 
 MOST_NUMBERS = 10**8  # that sacrebleu holds for a metric's resamples; the more lines, the fewer are drawn
+ALWAYS = ("bleu", "bleu_lowercase", "chrf", "ter", "exact_match")  # are reported, whatever the checkpoint's `metrics`
 KEYS = ("target", "reference", "text")  # where a JSON line may hold one
 NUMBERS_A_LINE = 18  # those of chrF, which has the most
 
@@ -72,8 +73,8 @@ class References:
 
     def _rows(self, texts: list[str]) -> Iterator[str]:
         resamples = min(self.bootstrap, max(2, MOST_NUMBERS // (NUMBERS_A_LINE * len(texts))))
-        for name, made in METRICS.items():
-            metric = made()
+        for name in dict.fromkeys([*ALWAYS, *(score for score in self.metrics.scores if score in METRICS)]):
+            metric = METRICS[name]()
             if resamples < 2:
                 found, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
             else:
