@@ -23,7 +23,7 @@ TINY = [
     "log_every=2",
     "flow.rows=0",
 ]
-OF_TEXT = ["batch.columns=4", "sampling.max_length=12", "decoding.prompt_length=4", "flow.steps=8"]
+OF_TEXT = ["batch.columns=4", "sampling.max_length=12", "decoding.prompt_length=4"]
 OF_PAIRS = ["batch.tokens=256"]
 FEW_NUMBERS = ["data.largest=500", "data.train=60", "data.validation=8", "data.test=8", *OF_PAIRS]
 AWD = ["dropout=awd", "dropout.activation=0", "dropout.temporal=0"]  # as models of pairs have it, too

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.elsewhere import Device
 from torch import nn
+from torch.optim import SGD
 
 from throughtime import config
 from throughtime.callbacks.gradients import Clipping
@@ -43,7 +44,7 @@ def test_each_step_is_clipped_and_some_are_told(clip: config.Clip) -> None:
         for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             other.grad = None if weight.grad is None else weight.grad.clone()
         trainer: Any = SimpleNamespace(global_step=step, loggers=[logger])
-        callback.on_before_optimizer_step(trainer, ours, None)  # type: ignore[arg-type]
+        callback.on_before_optimizer_step(trainer, ours, SGD(ours.parameters(), lr=0.5 + step))  # type: ignore[arg-type]
         if clip.norm is not None:
             nn.utils.clip_grad_norm_(theirs.parameters(), clip.norm)
         if clip.value is not None:
@@ -52,6 +53,7 @@ def test_each_step_is_clipped_and_some_are_told(clip: config.Clip) -> None:
             assert (weight.grad is None and other.grad is None) or torch.equal(weight.grad, other.grad)
     (record,) = logger.records
     assert record["gradients/total"] == pytest.approx(norm(model(10.0)))
+    assert record["train/lr"] == 1.5
     assert record["gradients/clipped"] == (0.0 if clip == config.Clip(None, None) else 0.5)
 
 

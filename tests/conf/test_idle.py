@@ -14,7 +14,11 @@ from throughtime import compose
 IDLE = {
     "": "batch.columns=3 batch.offset=true batch.restarts=0.5 decoding.prompts=[one] decoding.prompt_length=3 "
     "sampling.top_k=3 flow.steps=2 search.diversity=3",
-    "encoder=convolutional": "cell@encoder.cell=gru",
+    "encoder=convolutional": "cell@encoder.cell=gru model.bidirectional=true model.merge=sum",
+    "model.bidirectional=false": "model.merge=sum",
+    "data=text data.path={}/story.txt decoding.prompts=[the] flow.rows=0": "decoding.prompt_length=5 flow.steps=9",
+    "data=text data.path={}/story.txt data.validation_path={}/story.txt": "data.validation_share=0.2",
+    "context=initial_state": "decoding.alignments=3",
     "cell.chrono=9": "cell.forget_bias=3",
     "search.normalisation=none": "search.alpha=0.3",
     "model=prefix_lm tokenizer.joint=true": "encoder=convolutional context=initial_state batch.columns=3",
@@ -25,7 +29,7 @@ IDLE = {
 
 @pytest.mark.parametrize(("some", "others"), IDLE.items())
 def test_they_change_nothing(some: str, others: str, train: Callable[..., Path], story: Path) -> None:
-    common = [*some.replace("{}", str(story.parent)).split(), "flow.rows=1", "trainer.steps=3"]
+    common = ["flow.rows=1", *some.replace("{}", str(story.parent)).split(), "trainer.steps=3"]
     common += [] if "data=text" in some else FEW_NUMBERS
     runs = [train(*common, folder="without"), train(*common, *others.split(), folder="with")]
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]

@@ -164,7 +164,7 @@ def test_rows_of_a_dataset_hold_texts(tmp_path: Path, value: object, streaming: 
     fields += [f"data.streaming={streaming}", "data.validation_split=train", "data.test_split=train"]
     with pytest.raises(config.Mistake, match="data.target_field=target: allowed is a column of texts"):
         pairs_of(corpus.read(settings(*fields).data))
-    with pytest.raises(config.Mistake, match="data.test_split=held: allowed is a split of"):
+    with pytest.raises(config.Mistake, match="data.test_split=held: allowed is train, the whole splits that"):
         corpus.read(settings(*fields, "data.test_split=held").data)
 
 
@@ -174,7 +174,7 @@ def test_a_streamed_row_without_a_text_is_told_as_such(tmp_path: Path) -> None:
     splits = ["data.streaming=true", "data.validation_split=train", "data.test_split=train", "tokenizer=byte"]
     fields = ["data.source_field=source", "data.target_field=target"]
     plain = settings("data=hf", f"data.path={tmp_path}/saved", *fields, *splits)
-    with pytest.raises(config.Mistake, match="data.target_field=target: .* a row of this one holds nothing"):
+    with pytest.raises(config.Mistake, match="data.target_field=target: .* row 2 of train holds nothing"):
         prepare(plain.data, plain.tokenizer, tmp_path / "cache")
 
 
@@ -188,6 +188,46 @@ def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     named = ["data.validation_split=dev", "data.test_split=held", f"data.streaming={str(streaming).lower()}"]
     splits = corpus.read(settings("data=hf", f"data.path={tmp_path}/saved", *fields, *named).data)
     assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
+
+
+def test_columns_may_have_dots_and_spaces(tmp_path: Path) -> None:
+    rows = Dataset.from_list([{"a.b": source, "c d": {"e": {"f": target}}} for source, target in ROWS])
+    rows.save_to_disk(tmp_path / "saved")  # without a DatasetDict around it: `train` alone
+    fields = ["data=hf", f"data.path={tmp_path}/saved", "data.source_field=a.b"]
+    shares = ["data.validation_share=0.2", "data.test_share=0.2"]
+    splits = corpus.read(settings(*fields, "data.target_field='c d.e.f'", *shares).data)
+    assert pairs_of(splits) == ROWS
+    with pytest.raises(config.Mistake, match=r"data.target_field=f: allowed is a.b or c d.e.f\.$"):
+        corpus.read(settings(*fields, "data.target_field=f").data)
+
+
+def test_a_split_that_is_not_asked_for_may_be_empty(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"text": ["some words"] * 40})
+    DatasetDict({"train": rows, "test": rows.select([])}).save_to_disk(tmp_path / "saved")
+    given = ["data=hf", f"data.path={tmp_path}/saved", "data.text_field=text", "model=language_model"]
+    assert len(corpus.read(settings(*given).data)["train"]) == 36
+    with pytest.raises(config.Mistake, match="data.test_split=test: allowed is a split with rows in it"):
+        corpus.read(settings(*given, "data.test_split=test").data)
+    with pytest.raises(config.Mistake, match="data.subset=small: allowed is null with data.path="):
+        corpus.read(settings(*given, "data.subset=small").data)
+
+
+def test_an_unknown_split_of_files_is_told(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "train.jsonl").write_text('{"text": "some words"}\n' * 40)
+    given = ["data=hf", f"data.path={tmp_path}/files", "data.text_field=text", "model=language_model"]
+    with pytest.raises(config.Mistake, match="data.train_split=trian: allowed is a split of"):
+        corpus.read(settings(*given, "data.train_split=trian").data)
+    assert len(corpus.read(settings(*given, "data.train_split='train[:50%]'").data)["train"]) == 18
+
+
+def test_shares_lie_in_the_order_of_a_texts(tmp_path: Path) -> None:
+    """Train, validation, test."""
+    (tmp_path / "pairs.tsv").write_text("".join(f"{number}\t{number}\n" for number in range(10)))
+    shares = ["data.validation_share=0.2", "data.test_share=0.3"]
+    splits = corpus.read(settings("data=pairs", f"data.path={tmp_path}/pairs.tsv", *shares).data)
+    assert [source for source, _ in pairs_of(splits)] == [str(number) for number in range(10)]
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [5, 2, 3]
 
 
 def test_what_a_killed_job_left_half_written_goes(tmp_path: Path) -> None:

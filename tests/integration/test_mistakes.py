@@ -235,8 +235,8 @@ def told(program: str, line: str, folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def one_sentence(text: str) -> str:
-    """The sentence, which must be the only line and no traceback."""
-    (line,) = [line for line in text.splitlines() if line and not line.startswith("preparing")]
+    """The sentence, which must be the only line besides notes, and no traceback."""
+    (line,) = [line for line in text.splitlines() if line and not line.startswith(("preparing", "note: "))]
     assert line.startswith("error: ")
     return line
 

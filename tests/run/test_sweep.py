@@ -69,6 +69,7 @@ def test_jobs_that_differ_in_their_seed_alone_are_ranked_as_one(
     assert deviations[:2] == ["", "1.0"] and math.isclose(float(deviations[2]), math.sqrt((9 + 1 + 16) / 2))
     sweep.show(tmp_path, jobs)
     told = capsys.readouterr().out
+    assert all(f"{score:.4g}" in told for found in scores.values() for score in found)
     assert "over seeds by test/bleu" in told and f"seeds      {tmp_path}/seeds.csv" in told
 
 

@@ -99,6 +99,18 @@ def test_a_repetitive_text_is_better_foreseen(train: Callable[..., Path], story:
     assert losses["dynamic"]["test/loss"] < losses["static"]["test/loss"]
 
 
+def test_a_chunk_as_long_as_the_text_teaches_too_late(train: Callable[..., Path], story: Path) -> None:
+    common, tests = ["data=text", f"data.path={story}"], []
+    for name, choice in (
+        ("static", []),
+        ("late", ["evaluation=dynamic", "evaluation.chunk=5000"]),
+        ("soon", ["evaluation=dynamic", "evaluation.chunk=5"]),
+    ):
+        folder = train(*common, *choice, folder=name)
+        tests.append(json.loads((folder / "summary.json").read_text())["test/loss"])
+    assert tests[1] == pytest.approx(tests[0], rel=1e-6) and tests[2] < tests[0] - 1e-3
+
+
 def test_nothing_learned_is_nothing_changed(train: Callable[..., Path], story: Path) -> None:
     tests = []
     for name, choice in (

@@ -204,6 +204,7 @@ def test_a_run_is_the_same_with_and_without_it(train: Callable[..., Path], story
         "dropout=zaremba",
         "trainer.epochs=2",
         "tracking=csv",
+        "flow.steps=8",
     ]
     folders = [train(*common, f"flow.rows={rows}", folder=f"rows-{rows}") for rows in (0, 3)]
     weights = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in folders]

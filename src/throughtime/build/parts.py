@@ -73,7 +73,7 @@ def datamodule(settings: config.TrainConfig, prepared: Prepared) -> LightningDat
     """The loaders of a text or of pairs."""
     if not config.reads_text(settings.data):
         return PairModule(prepared, settings.batch, settings.seed)
-    return StreamModule(prepared, settings.batch, settings.tbptt, settings.seed)
+    return StreamModule(prepared, settings.batch, settings.tbptt, settings.seed, settings.evaluation)
 
 
 def monitored(settings: config.TrainConfig) -> str:

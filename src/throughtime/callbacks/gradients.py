@@ -15,7 +15,8 @@ class Clipping(lightning.Callback):
     which would compute the norm a second time.
 
     Every `every` optimiser steps it logs the L2 norms of this step's gradients before clipping as `gradients/total` and
-    `gradients/<module>`, and as `gradients/clipped` the share of the steps since the last record that clipping changed.
+    `gradients/<module>`, as `gradients/clipped` the share of the steps since the last record that clipping changed, and as
+    `train/lr` the learning rate that the schedule has set.
     """
 
     def __init__(self, clip: config.Clip, every: int):
@@ -39,20 +40,20 @@ class Clipping(lightning.Callback):
         total = nn.utils.get_total_norm(gradients.values())
         self._clipped.append(self._is_clipped(total, gradients))
         if (trainer.global_step + 1) % self._every == 0:
-            self._log(trainer, total, gradients)
+            self._log(trainer, total, gradients, optimizer.param_groups[0]["lr"])
         if self._clip.norm is not None:
             nn.utils.clip_grads_with_norm_(weights.values(), self._clip.norm, total)
         elif self._clip.value is not None:
             nn.utils.clip_grad_value_(weights.values(), self._clip.value)
 
-    def _log(self, trainer: lightning.Trainer, total: Tensor, gradients: dict[str, Tensor]) -> None:
+    def _log(self, trainer: lightning.Trainer, total: Tensor, gradients: dict[str, Tensor], rate: float) -> None:
         clipped = torch.stack([flag.to(total.device) for flag in self._clipped]).float().mean()
         self._clipped.clear()
         norms = {f"gradients/{module}": norm for module, norm in module_norms(gradients).items()}
         record = {"gradients/total": total, "gradients/clipped": clipped, **norms}
         values = dict(zip(record, torch.stack(list(record.values())).tolist(), strict=True))
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics({**values, "train/lr": rate}, step=trainer.global_step)
 
     def _is_clipped(self, total: Tensor, gradients: dict[str, Tensor]) -> Tensor:
         if self._clip.norm is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from throughtime.config.mistakes import wrong
+from throughtime.config.mistakes import Mistake, wrong
 from throughtime.config.ranges import Count, Range, Share
 
 
@@ -178,12 +178,10 @@ def refuse_contradictory_data(data: Data) -> None:
         if not data.kinds:
             raise wrong("data.kinds", data.kinds, "a list of at least one kind")
         return
-    if sum(_share(data, split) for split in ("validation", "test")) >= 1:
-        raise wrong(
-            "data.validation_share",
-            data.validation_share,
-            "a share that leaves some of the data for training",
-        )
+    shares = {f"data.{split}_share": _share(data, split) for split in ("validation", "test")}
+    if sum(shares.values()) >= 1:
+        given = " and ".join(f"{setting}={share}" for setting, share in shares.items() if share)
+        raise Mistake(f"{given}: allowed are shares that leave some of the data for training.")
     if isinstance(data, TextFiles | HubDataset) and data.path is None:
         raise wrong("data.path", None, "a file or a glob" if data.name == "text" else "a dataset's name or folder")
     if isinstance(data, HubDataset) and data.text_field is None and None in (data.source_field, data.target_field):
@@ -208,7 +206,9 @@ def _refuse_contradictory_pairs(data: PairFiles) -> None:
 
 
 def _share(data: Data, split: str) -> float:
-    """The share of the data that goes to a split which has no file of its own."""
-    own = any(getattr(data, f"{split}_{file}", None) for file in ("path", "source_path"))
-    share: float = 0.0 if own else getattr(data, f"{split}_share")
-    return share
+    return 0.0 if has_own(data, split) else float(getattr(data, f"{split}_share"))
+
+
+def has_own(data: Data, split: str) -> bool:
+    """Whether a split has a file, or a name in a dataset, of its own."""
+    return any(getattr(data, f"{split}_{place}", None) for place in ("path", "source_path", "split"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from throughtime.config.data import has_own
 from throughtime.config.decode_config import DecodeConfig
 from throughtime.config.model import ConvolutionalEncoder, Gates
 from throughtime.config.search import Beam, Search
@@ -40,10 +41,21 @@ def _of_training(config: TrainConfig) -> list[Idle]:
         columns = ("batch.columns", "batch.offset", "batch.restarts")
         of_text = (*columns, "decoding.prompts", "decoding.prompt_length", "sampling", "flow.steps")
         found.append(Idle(of_text, f"data={data}", "data of running text"))
+    if config.decoding.prompts is not None:
+        found.append(Idle(("decoding.prompt_length",), "decoding.prompts=[...]", "decoding.prompts=null"))
+    if not config.flow.rows:
+        found.append(Idle(("flow.steps",), "flow.rows=0", "more rows"))
+    for split in ("validation", "test"):
+        if hasattr(config.data, f"{split}_share") and has_own(config.data, split):
+            share = f"data.{split}_share"
+            found.append(Idle((share,), f"a {split} split of its own", "one that is split off the training data"))
     if model != "encoder_decoder":
         found.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
     elif isinstance(config.encoder, ConvolutionalEncoder):
-        found.append(Idle(("encoder.cell",), "encoder=convolutional", "encoder=recurrent"))
+        of_cells = ("encoder.cell", "model.bidirectional", "model.merge")
+        found.append(Idle(of_cells, "encoder=convolutional", "encoder=recurrent"))
+    elif not config.model.bidirectional:
+        found.append(Idle(("model.merge",), "model.bidirectional=false", "model.bidirectional=true"))
     if not looks(config):
         found.append(Idle(("decoding.alignments",), "a model without attention", "an attention as context="))
     if isinstance(config.cell, Gates) and config.cell.chrono is not None:

@@ -30,11 +30,12 @@ class CacheEvaluation:
 
 @dataclass(frozen=True)
 class DynamicEvaluation:
-    """The weights adapt to the test text as it is read (Krause et al. 2018)."""
+    """The weights adapt to the test text after each `chunk` of steps (Krause et al. 2018)."""
 
     name: Literal["dynamic"]
     lr: Positive
     decay: Share
+    chunk: Count = 128
 
 
 Evaluation = StaticEvaluation | CacheEvaluation | DynamicEvaluation

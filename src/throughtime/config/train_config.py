@@ -149,21 +149,26 @@ def _refuse_contradictions(config: TrainConfig) -> None:
     refuse_contradictory_data(config.data)
     if isinstance(config.tokenizer, TakenTokenizer) and config.tokenizer.path is None:
         raise wrong("tokenizer.path", None, "the folder of the run whose vocabulary is taken")
+    _refuse_data_of_others(config)
+    if config.model.name != "language_model":
+        _refuse_what_pairs_cannot(config)
     _refuse_contradictory_model(config)
     if isinstance(config.model, EncoderDecoderShape):
         _refuse_contradictory_encoder_decoder(config, config.model)
-    if config.model.name != "language_model":
-        _refuse_what_pairs_cannot(config)
     _refuse_contradictory_course(config)
     _refuse_contradictory_searches(config)
 
 
-def _refuse_contradictory_model(config: TrainConfig) -> None:
+def _refuse_data_of_others(config: TrainConfig) -> None:
     model, data = config.model, config.data
     if model.name == "language_model" and not reads_text(data):
         raise wrong("model", model.name, f"encoder_decoder or prefix_lm with data={data.name}, which is made of pairs")
     if model.name != "language_model" and reads_text(data):
         raise wrong("model", model.name, f"language_model with data={data.name}, which is running text")
+
+
+def _refuse_contradictory_model(config: TrainConfig) -> None:
+    model = config.model
     if isinstance(model, LanguageModelShape) and model.bidirectional:
         raise wrong("model.bidirectional", True, f"false with model={model.name}, which may not read the future")
     if isinstance(model.hidden, list) and len(model.hidden) != model.depth:

@@ -35,27 +35,31 @@ class _Resumable(lightning.LightningDataModule):
 
 
 class StreamModule(_Resumable):
-    """Chunks of text columns; evaluation runs through its text in chunks too, whatever training does."""
+    """Chunks of text columns. Evaluation runs through its text in chunks too, whatever training does; of what length
+    matters only to a test with `evaluation=dynamic`."""
 
-    EVALUATION = config.FixedChunks("fixed", 128)
+    CHUNK = 128  # steps
 
-    def __init__(self, prepared: Prepared, batch: config.Batch, tbptt: config.Tbptt, seed: int):
+    def __init__(
+        self, prepared: Prepared, batch: config.Batch, tbptt: config.Tbptt, seed: int, evaluation: config.Evaluation
+    ):
         super().__init__()
         self.prepared, self._batch, self._tbptt, self._seed = prepared, batch, tbptt, seed
+        self._test_chunk = evaluation.chunk if isinstance(evaluation, config.DynamicEvaluation) else self.CHUNK
 
     def train_dataloader(self) -> ChunkLoader:
         turned = {"offset": self._batch.offset, "seed": self._seed}
         return self._resumed(self._loader("train", self._batch.columns, self._tbptt, **turned))
 
     def val_dataloader(self) -> ChunkLoader:
-        return self._evaluation("validation")
+        return self._evaluation("validation", self.CHUNK)
 
     def test_dataloader(self) -> ChunkLoader:
-        return self._evaluation("test")
+        return self._evaluation("test", self._test_chunk)
 
-    def _evaluation(self, split: str) -> ChunkLoader:
-        text, (_, world) = self._text(split), _place(self.trainer)
-        return self._loader(split, min(self._batch.columns, max(1, len(text) // world)), self.EVALUATION)
+    def _evaluation(self, split: str, chunk: int) -> ChunkLoader:
+        (_, world), cuts = _place(self.trainer), config.FixedChunks("fixed", chunk)
+        return self._loader(split, min(self._batch.columns, max(1, len(self._text(split)) // world)), cuts)
 
     def _loader(self, split: str, columns: int, tbptt: config.Tbptt, **turned: Any) -> ChunkLoader:
         turned |= {"documents": open_documents(self._path(split)), "reset": self._batch.documents == "reset"}

@@ -1,5 +1,6 @@
 """Any Hugging Face dataset, by name or from a local folder."""
 
+import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ def identity(data: config.HubDataset) -> dict[str, Any]:
 
 def hub(data: config.HubDataset) -> dict[str, Rows]:
     """The three splits with `text`, or `source` and `target`, as their columns."""
-    return {split: _columns(data, rows) for split, rows in _splits(data).items()}
+    return {split: _columns(data, split, rows) for split, rows in _splits(data).items()}
 
 
 def _splits(data: config.HubDataset) -> dict[str, Rows]:
@@ -37,45 +38,81 @@ def _splits(data: config.HubDataset) -> dict[str, Rows]:
 
 
 def _load(data: config.HubDataset, part: str, split: str) -> Rows:
-    path = str(data.path)
-    if Path(path).exists() and not Path(path).is_dir():
+    path = Path(str(data.path))
+    if path.is_file():
         raise config.wrong(
             "data.path", path, "a dataset's name on the hub or a folder (files go by data=text or data=pairs)"
         )
+    saved = _saved(path)
     try:
-        if (Path(path) / "dataset_dict.json").exists():
-            rows = datasets.load_from_disk(path)[split]
-            return rows.to_iterable_dataset() if data.streaming else rows
-        return datasets.load_dataset(path, data.subset, split=split, streaming=data.streaming)
-    except KeyError as error:
-        raise config.wrong(f"data.{part}_split", split, f"a split of {path}") from error
-    except Exception as error:  # the library raises many kinds: not there, no network, a bad split, a bad file
+        return _from_disk(data, part, split, saved) if saved else _from_hub(data, part, split)
+    except config.Mistake:
+        raise
+    except Exception as error:  # the library raises many kinds: not there, no network, a bad file
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise config.wrong("data.path", path, f"a dataset that loads ({reason[0].rstrip('.')})") from error
 
 
-def _columns(data: config.HubDataset, rows: Rows) -> Rows:
+def _saved(path: Path) -> dict[str, Path]:
+    """The folders of the splits that `save_to_disk` wrote, of a `DatasetDict` or of a single `Dataset`; none elsewhere."""
+    if (path / "dataset_dict.json").exists():
+        return {split: path / split for split in json.loads((path / "dataset_dict.json").read_text())["splits"]}
+    return {"train": path} if (path / "state.json").exists() else {}
+
+
+def _from_disk(data: config.HubDataset, part: str, split: str, saved: dict[str, Path]) -> Rows:
+    if data.subset is not None:
+        raise config.wrong("data.subset", data.subset, f"null with data.path={data.path}, which save_to_disk wrote")
+    if split not in saved:
+        allowed = f"{config.alternatives(list(saved))}, the whole splits that save_to_disk wrote into {data.path}"
+        raise config.wrong(f"data.{part}_split", split, allowed)
+    try:
+        rows = datasets.load_from_disk(saved[split])
+    except IndexError as error:  # what the library makes of no rows at all
+        raise config.wrong(f"data.{part}_split", split, "a split with rows in it") from error
+    return rows.to_iterable_dataset() if data.streaming else rows
+
+
+def _from_hub(data: config.HubDataset, part: str, split: str) -> Rows:
+    try:
+        return datasets.load_dataset(str(data.path), data.subset, split=split, streaming=data.streaming)
+    except ValueError as error:
+        if "nknown split" not in str(error) and "Bad split" not in str(error):
+            raise
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise config.wrong(f"data.{part}_split", split, f"a split of {data.path} ({reason})") from error
+
+
+def _columns(data: config.HubDataset, split: str, rows: Rows) -> Rows:
     fields = (
         {"text": data.text_field} if data.text_field else {"source": data.source_field, "target": data.target_field}
     )
 
-    def pick(row: dict[str, Any]) -> dict[str, str]:
-        return {column: _inside(row, f"data.{column}_field", str(field)) for column, field in fields.items()}
+    def pick(row: dict[str, Any], number: int) -> dict[str, str]:
+        place = f"row {number} of {split}"
+        return {column: _text(row, f"data.{column}_field", str(field), place) for column, field in fields.items()}
 
     for first in islice(rows, 1):
-        pick(first)  # a streamed dataset would refuse a field only later, inside of its own errors
-    return rows.map(pick, remove_columns=rows.column_names)
+        pick(first, 0)  # a streamed dataset would refuse a field only later, inside of its own errors
+    return rows.map(pick, with_indices=True, remove_columns=rows.column_names)
 
 
-def _inside(row: dict[str, Any], setting: str, field: str) -> str:
-    """A value, inside nested fields where `field` has dots."""
-    value: Any = row
-    for name in field.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            known = list(row)
-            raise config.wrong(setting, field, f"one of {' '.join(known)}{config.nearest(field, known)}")
-        value = value[name]
+def _text(row: dict[str, Any], setting: str, field: str, place: str) -> str:
+    """A text under a column's name, or inside nested columns where the name has dots."""
+    values = _flat(row)
+    if field not in values:
+        raise config.wrong(setting, field, f"{config.alternatives(list(values))}{config.nearest(field, list(values))}")
+    value = values[field]
     if not isinstance(value, str | int | float):
         held = "nothing" if value is None else f"a {type(value).__name__}"
-        raise config.wrong(setting, field, f"a column of texts, and a row of this one holds {held}")
+        raise config.wrong(setting, field, f"a column of texts, and {place} holds {held}")
     return str(value)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row, those inside nested columns under names with dots."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        inner = _flat(value) if isinstance(value, Mapping) else {}
+        found |= {f"{name}.{key}": part for key, part in inner.items()} or {name: value}
+    return found

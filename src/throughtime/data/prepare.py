@@ -22,7 +22,7 @@ from throughtime.data.splits import SPLITS
 from throughtime.data.stream import write_stream
 from throughtime.data.tokenizer import Tokenizer
 
-FORMAT = 3
+FORMAT = 4
 ABANDONED = 86_400.0  # seconds after which nobody prepares there any more
 
 

@@ -9,9 +9,10 @@ EVALUATED = {"val": "validation", "test": "test"}  # by the names that metrics b
 
 
 def split_off(rows: Dataset, shares: Mapping[str, float]) -> dict[str, Dataset]:
-    """One split after the other off the rows' end, each its share of them all, and what is left as `train`."""
+    """The splits off the rows' end, each its share of them all, and what is left as `train`; the last one is the rows'
+    own end, as with running text."""
     splits, left = {}, len(rows)
-    for split, share in shares.items():
+    for split, share in reversed(list(shares.items())):
         start = left - round(share * len(rows))
         splits[split] = rows.select(range(start, left) or range(0))  # an empty range at the end is refused
         left = start

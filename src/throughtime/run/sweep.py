@@ -114,15 +114,21 @@ def _monitors(jobs: list[Job]) -> list[str]:
 def _jobs_table(jobs: list[Job]) -> Table:
     monitors = _monitors(jobs)
     table = Table(
-        *("rank", "job", "overrides", "result", "tokens/s", "seconds"),
+        *("rank", "job", "overrides", "result", "test", "tokens/s", "seconds"),
         title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}",
     )
     for label, job in zip(labels(jobs), jobs, strict=True):
         metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
         result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
-        cells = (job["rank"] or "-", job["job"], label, result)
-        table.add_row(*map(str, cells), str(job.get("tokens_per_second", "")), str(job.get("wall_seconds", "")))
+        speed = (str(job.get(fact, "")) for fact in ("tokens_per_second", "wall_seconds"))
+        table.add_row(str(job["rank"] or "-"), job["job"], label, result, _tested(job), *speed)
     return table
+
+
+def _tested(job: Job) -> str:
+    """What the test split says by the metric that ranks the job."""
+    value = job.get(job["monitor"].replace("val/", "test/")) if job["rank"] else None
+    return "" if value is None else f"{value:.4g}"
 
 
 def _settings_table(settings: list[Job]) -> Table:
