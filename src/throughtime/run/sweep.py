@@ -16,6 +16,7 @@ from throughtime.run.ranking import Job, choices, labels, metrics, over_seeds, r
 from throughtime.terminal import console
 from throughtime.whole import whole_file
 
+PLAIN: dict[str, Any] = {"show_edge": False, "pad_edge": False, "title_justify": "left"}  # of a table
 DRAWN = 10  # of the best jobs, in the picture of where their gradients vanish
 
 
@@ -116,11 +117,12 @@ def _jobs_table(jobs: list[Job]) -> Table:
     table = Table(
         *("rank", "job", "overrides", "result", "test", "tokens/s", "seconds"),
         title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}",
+        **PLAIN,
     )
     for label, job in zip(labels(jobs), jobs, strict=True):
         metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
         result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
-        speed = (str(job.get(fact, "")) for fact in ("tokens_per_second", "wall_seconds"))
+        speed = (f"{job[fact]:,.0f}" if job.get(fact) else "" for fact in ("tokens_per_second", "wall_seconds"))
         table.add_row(str(job["rank"] or "-"), job["job"], label, result, _tested(job), *speed)
     return table
 
@@ -133,7 +135,8 @@ def _tested(job: Job) -> str:
 
 def _settings_table(settings: list[Job]) -> Table:
     monitors = _monitors(settings)
-    table = Table("rank", "overrides", "jobs", "mean", "deviation", title=f"over seeds by {' and '.join(monitors)}")
+    title = f"over seeds by {' and '.join(monitors)}"
+    table = Table("rank", "overrides", "jobs", "mean", "deviation", title=title, **PLAIN)
     for label, setting in zip(labels(settings), settings, strict=True):
         metric = f"{setting['monitor']} " if len(monitors) > 1 else ""
         deviation = setting["objective deviation"]
