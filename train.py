@@ -17,11 +17,12 @@ from throughtime import compose, memory
 def job(values: DictConfig) -> float:
     """One run; returns the metric that ranks it, which a sweeper may minimise."""
     memory.keep_freed()
-    from throughtime.run import training
+    from throughtime.run.sweep_job import sweep_job
+    from throughtime.run.training import run
 
     chosen = HydraConfig.get()
-    in_sweep = partial(training.sweep_job, sweep=Path(os.path.abspath(chosen.sweep.dir)))
-    start = in_sweep if chosen.mode == RunMode.MULTIRUN else training.run
+    in_sweep = partial(sweep_job, sweep=Path(os.path.abspath(chosen.sweep.dir)))
+    start = in_sweep if chosen.mode == RunMode.MULTIRUN else run
     with compose.one_sentence():
         return start(compose.settings("train", values), Path(chosen.runtime.output_dir), list(chosen.overrides.task))
 

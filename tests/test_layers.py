@@ -99,7 +99,7 @@ LAYERS = [
     ["run.decode.conversation"],
     ["run.decode.workers"],
     ["run.decoding", "run.training"],
-    ["run.worker"],
+    ["run.worker", "run.sweep_job"],
     ["compose.ending", "compose.command_line"],
     ["compose.composing"],
     ["compose.preflight"],

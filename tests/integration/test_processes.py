@@ -222,8 +222,11 @@ def check_offline_runs(sweep: Path) -> None:
 
 def test_a_sweep_is_called_by_its_folder_and_a_job_by_its_own(program: Program, tmp_path: Path) -> None:
     places = ["hydra.sweep.dir=aside/../sweep", "hydra.sweep.subdir=seed_${seed}/run"]
-    done = program("train.py", "-m", *TINY, *FEW_NUMBERS, "trainer.steps=1", "seed=1,2", *places)
+    command = ["train.py", "-m", *TINY, *FEW_NUMBERS, "trainer.steps=1", "seed=1,2", *places]
+    done = program(*command)
     assert done.returncode == 0, done.stderr
+    again = program(*command)
+    assert again.returncode == 0 and again.stdout.count("has been done before") == 2
     for job in ("seed_1/run", "seed_2/run"):
         named = yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text())["run"]
         assert named["group"] == "sweep"

@@ -59,7 +59,7 @@ def test_jobs_that_differ_in_their_seed_alone_are_ranked_as_one(
         leave(tmp_path, job, "test/bleu", score, seed=seed, cell=cell)
     leave(tmp_path, len(runs), "test/bleu", 0.0, state="failed", seed=1, cell="lstm")
     jobs = ranking.ranked(tmp_path)
-    sweep.write(tmp_path, jobs)
+    sweep.write(tmp_path, jobs, None)
     rows = list(csv.DictReader((tmp_path / "seeds.csv").open()))
     assert [(row["rank"], row["jobs"], row["cell"]) for row in rows] == [
         ("1", "1", "lstm"), ("2", "3", "gru"), ("3", "3", "rnn"),
@@ -77,7 +77,7 @@ def test_without_such_jobs_nothing_is_said_of_seeds(tmp_path: Path, capsys: pyte
     for job, cell in enumerate(("rnn", "gru")):
         leave(tmp_path, job, "loss", float(job), seed=job, cell=cell)
     jobs = ranking.ranked(tmp_path)
-    sweep.write(tmp_path, jobs)
+    sweep.write(tmp_path, jobs, None)
     sweep.show(tmp_path, jobs)
     assert not (tmp_path / "seeds.csv").exists() and "seeds" not in capsys.readouterr().out
 
@@ -89,16 +89,6 @@ def test_jobs_may_have_any_folders(tmp_path: Path) -> None:
     found = ranking.ranked(tmp_path)
     assert [job["job"] for job in found] == ["cell=rnn,seed=1", "gru/2", "10", "9", "11"]
     assert found[-1]["state"] == "lost"
-
-
-def test_no_sweep_begins_where_another_has_been(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": f"{tmp_path}/sweep"}}})
-    sweep.Ranking().on_multirun_start(settings)
-    leave(tmp_path / "sweep", "cell=rnn", "loss", 1.0)
-    with pytest.raises(SystemExit, match="2"):
-        sweep.Ranking().on_multirun_start(settings)
-    expected = f"error: hydra.sweep.dir={tmp_path}/sweep: allowed is a folder without a sweep in it.\n"
-    assert capsys.readouterr().err == expected
 
 
 def test_a_sweep_of_which_nothing_is_left_has_failed(tmp_path: Path) -> None:

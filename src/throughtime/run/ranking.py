@@ -10,6 +10,7 @@ from typing import Any
 from throughtime.run.record import read_summary
 
 Job = dict[str, Any]  # a job's summary, or what several have in common
+ASIDE = "interrupted"  # in a sweep's folder, what its jobs had begun when they were started again
 LOST = {"state": "lost", "error": "the job left no summary", "overrides": []}
 
 
@@ -23,7 +24,7 @@ def ranked(folder: Path) -> list[Job]:
 
 def job_folders(folder: Path) -> list[Path]:
     """The folders of a sweep's jobs in order: those with a summary, whatever their names, and 0, 1, 2, ..."""
-    found = {path.parent for path in folder.rglob("summary.json")}
+    found = {path.parent for path in folder.rglob("summary.json") if folder / ASIDE not in path.parents}
     found |= {path for path in folder.iterdir() if path.name.isdigit()}
     return sorted(found, key=lambda path: (int(path.name) if path.name.isdigit() else sys.maxsize, str(path)))
 

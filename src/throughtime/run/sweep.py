@@ -1,8 +1,12 @@
 """A sweep's ranking: in `sweep.csv`, `sweep.json` and `seeds.csv` after each job, in tables and a picture at the end."""
 
 import csv
+import fcntl
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,38 +26,64 @@ DRAWN = 10  # of the best jobs, in the picture of where their gradients vanish
 
 class Ranking(Callback):
     """Hydra calls it before the first job; after each, so that a sweep cut short is ranked, too; and after the last. A
-    sweep with a failed job ends with exit code 1, and none starts in the folder of another."""
+    sweep with a failed job ends with exit code 1. None starts in the folder of another, nor of one that is running."""
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        if any(folder.rglob("summary.json")):
-            print(f"error: {wrong('hydra.sweep.dir', folder, 'a folder without a sweep in it')}", file=sys.stderr)
-            sys.exit(2)
+        folder, asked = Path(config.hydra.sweep.dir), list(config.hydra.overrides.task)
+        if any(folder.rglob("summary.json")) and _asked(folder) != asked:
+            _refuse(folder, "a folder without a sweep in it, or that of the same sweep, which goes on")
+        with _told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.held = os.open(folder, os.O_RDONLY)  # and locked until this process ends, however it does
+            try:
+                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _refuse(folder, "a folder whose sweep is not running")
+            write(folder, ranked(folder), asked)
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
             folder = Path(config.hydra.sweep.dir)
-            write(folder, ranked(folder))
+            write(folder, ranked(folder), _asked(folder))
 
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = ranked(folder)
-        try:
-            write(folder, jobs)
+        with _told():
+            write(folder, jobs, _asked(folder))
             draw(folder, jobs)
-        except OSError as error:  # Hydra would turn it into a warning
-            print(f"error: {sentence(error)}", file=sys.stderr)
-            sys.exit(2)
         show(folder, jobs)
         if not jobs or any(job["state"] != "done" for job in jobs):
             sys.exit(1)
 
 
-def write(folder: Path, jobs: list[Job]) -> None:
-    """`sweep.json` holds the whole summaries, `sweep.csv` one row per job with its overrides and metrics as columns, and
-    `seeds.csv`, if any jobs differ in their seed alone, one row for each such group."""
+@contextmanager
+def _told() -> Iterator[None]:
+    """Ends the program where a file can't be written, of which Hydra would make a warning."""
+    try:
+        yield
+    except OSError as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _refuse(folder: Path, allowed: str) -> None:
+    print(f"error: {wrong('hydra.sweep.dir', folder, allowed)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _asked(folder: Path) -> list[str] | None:
+    """The overrides of the sweep that has begun in a folder."""
+    path = folder / "sweep.json"
+    found: list[str] | None = json.loads(path.read_text()).get("overrides") if path.exists() else None
+    return found
+
+
+def write(folder: Path, jobs: list[Job], asked: list[str] | None) -> None:
+    """`sweep.json` holds the sweep's overrides and the whole summaries, `sweep.csv` one row per job with its overrides and
+    metrics as columns, and `seeds.csv`, if any jobs differ in their seed alone, one row for each such group."""
     with whole_file(folder / "sweep.json") as fresh:
-        fresh.write_text(json.dumps({"jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
+        fresh.write_text(json.dumps({"overrides": asked, "jobs": jobs}, indent=1, ensure_ascii=False) + "\n")
     _write_table(folder / "sweep.csv", [_job_row(job) for job in jobs])
     settings = over_seeds(jobs)
     if settings:

@@ -3,8 +3,6 @@
 import logging
 import math
 import os
-import sys
-import traceback
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +21,6 @@ from throughtime.nn.engines import graphs
 from throughtime.run import launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files, inherited
-from throughtime.train.quality import direction
 from throughtime.train.task import Task
 from throughtime.whole import copied
 
@@ -56,23 +53,6 @@ def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
     size = f"batch.columns={settings.batch.columns} or batch.tokens={settings.batch.tokens}"
     allowed = f"less, or less than {size}, with the memory of this machine"
     return memory.enough("model.hidden", settings.model.hidden, allowed)
-
-
-def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep: Path) -> float:
-    """A run of a sweep: grouped under the sweep's name; a failure is printed and recorded, and the sweep continues."""
-    run_settings, job = values["run"], folder.relative_to(sweep)
-    run_settings["group"] = run_settings["group"] or sweep.name
-    run_settings["name"] = "-".join([run_settings["name"], *job.parts])
-    print(f"job {job}: {' '.join(overrides)}", flush=True)
-    try:
-        return run(values, folder, overrides)
-    except (config.Mistake, OSError) as error:
-        print(f"job {job} failed: {config.sentence(error)}", file=sys.stderr, flush=True)
-    except Exception:
-        print(f"job {job} failed:", file=sys.stderr)
-        traceback.print_exc()
-    monitor = values["trainer"]["early_stopping"]["monitor"] or "loss"
-    return float("-inf") if direction(monitor) == "max" else float("inf")
 
 
 def fit(settings: config.TrainConfig, record: Record) -> float:
