@@ -279,6 +279,23 @@ LINKS = {
 }
 
 
+def test_its_curves_begin_at_the_beginning(train: Callable[..., Path], story: Path) -> None:
+    """Without what the earlier run has written beyond its last checkpoint."""
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "flow.rows=1"]
+    whole = train(*common, "trainer.epochs=3", folder="whole")
+    half = train(*common, "trainer.epochs=2", folder="half")
+    kept = (half / "metrics.csv").read_text().splitlines()
+    beyond = ",".join("9999" if name == "step" else "1" for name in kept[0].split(","))
+    (half / "metrics.csv").write_text("\n".join([*kept, beyond]) + "\n")
+    lines = (half / "gradient_flow.jsonl").read_text()
+    last = json.loads(lines.splitlines()[-1])
+    (half / "gradient_flow.jsonl").write_text(lines + json.dumps({**last, "step": 9999}) + "\n")
+    resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
+    found = rows(resumed)
+    assert [row for place, row in enumerate(found) if row not in found[:place]] == rows(whole)
+    assert (resumed / "gradient_flow.jsonl").read_text() == (whole / "gradient_flow.jsonl").read_text()
+
+
 @pytest.mark.parametrize("link", LINKS)
 def test_a_step_is_stopped_behind_all_that_belongs_to_it(
     train: Callable[..., Path], story: Path, link: str, monkeypatch: pytest.MonkeyPatch
@@ -287,16 +304,15 @@ def test_a_step_is_stopped_behind_all_that_belongs_to_it(
     common = ["data=text", f"data.path={story}", "tbptt.chunk=64", "dropout=zaremba", "log_every=2", *LINKS[link]]
     whole = train(*common, folder="whole")
     steps = json.loads((whole / "summary.json").read_text())["steps"]
-    before, found = [], []
+    before: list[str] = []
     for number, step in enumerate(step for step in range(1, steps + 1) if step % 4 == 0 or step % 5 == 0):
         here = [*common, *before]
         stopped_where(lambda trainer, step=step: trainer.global_step == step, train, *here, folder=f"part-{number}")
         before = [f"resume={whole.parent}/part-{number}"]
-        found += rows(whole.parent / f"part-{number}")
     resumed = train(*common, *before, folder="resumed")
     same(whole, resumed)
     assert history(whole) == history(resumed)[: len(history(whole))]  # one that has no step left looks once more
-    found += rows(resumed)  # where an epoch is ended once more, its loss is written once more
+    found = rows(resumed)  # of all parts; where an epoch is ended once more, its loss is written once more
     assert [row for place, row in enumerate(found) if row not in found[:place]] == rows(whole)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from throughtime.train.flow import Flow, append, read_last
+from throughtime.train.flow import Flow, append, read
 from throughtime.train.flow_picture import draw
 
 FLOWS = {
@@ -60,4 +60,5 @@ def test_the_last_flows_are_read_as_they_were_written(tmp_path: Path) -> None:
     file = tmp_path / "gradient_flow.jsonl"
     for step, flows in enumerate(FLOWS.values()):
         append(file, {"epoch": 0, "step": step}, flows)
-    assert read_last(file) == FLOWS["lstm"]
+    assert list(read(file).values()) == list(FLOWS.values())
+    assert read(tmp_path / "none.jsonl") == {}

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
-from throughtime.train.flow import Flow, append, gradient_flow, reach
+from throughtime.train.flow import Flow, append, gradient_flow, reach, read
 from throughtime.train.flow_picture import draw
 
 SHOWN = 6  # validations in the picture
@@ -31,6 +31,10 @@ class GradientFlow(lightning.Callback):
     def flows(self) -> list[Flow]:
         """The flows of the last validation."""
         return next(reversed(self._followed.values()), [])
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if self._follows(trainer):
+            self._followed = read(self._folder / "gradient_flow.jsonl")  # of the run that this one resumes
 
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -27,10 +27,11 @@ def continued(arguments: Sequence[str]) -> list[str]:
         raise config.Mistake(
             f"{said['resume'].input_line} lists several values: allowed is one, from which all jobs go on."
         )
+    from throughtime.train import checkpoint_files
+
     start = _checkpoint(said, "resume", "last")
-    folders = start.parents[1:3]  # a kept checkpoint is a folder deeper than the best
-    summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
-    begun = json.loads(summaries[0].read_text())["overrides"] if summaries else []
+    earlier = checkpoint_files.run_of(start)
+    begun = json.loads((earlier / "summary.json").read_text())["overrides"] if earlier else []
     own = ("hydra.", "hydra/", "resume")  # of the earlier run alone
     before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
     by_path = {said["resume"].input_line: as_text("resume", str(start))} if said["resume"].value() == "last" else {}

@@ -118,7 +118,8 @@ def draw(folder: Path, jobs: list[Job]) -> None:
     files = {label or f"job {job['job']}": _flow(folder, job) for label, job in named if job["rank"]}
     best = dict(islice(((label, file) for label, file in files.items() if file.exists()), DRAWN))
     if best:
-        flow_picture.draw(folder / "gradient_flow.png", {label: flow.read_last(file) for label, file in best.items()})
+        last = {label: next(reversed(flow.read(file).values())) for label, file in best.items()}
+        flow_picture.draw(folder / "gradient_flow.png", last)
 
 
 def _flow(folder: Path, job: Job) -> Path:

@@ -18,7 +18,7 @@ from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
-from throughtime.run import launch, report
+from throughtime.run import history, launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files, inherited
 from throughtime.train.task import Task
@@ -68,9 +68,9 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         inherited.begin(task, checkpoint_files.find(settings.start_from, settings.outputs, "start_from"))
     if start is not None:
         _refuse_other_course(settings, task, start)
-        if not launch.rank():  # so it can be resumed even if it ends before it saves
-            copied(start, record.folder / "checkpoints" / "last.ckpt")
     tracker = _tracker(settings, record.folder)
+    if start is not None and not launch.rank():
+        _take_over(start, record.folder, tracker)
     facts: dict[str, Any] | None = None
     try:
         trainer = parts.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
@@ -91,6 +91,15 @@ def resumed(settings: config.TrainConfig) -> Path | None:
     return (
         None if settings.resume is None else checkpoint_files.find(settings.resume, settings.outputs, "resume", "last")
     )
+
+
+def _take_over(start: Path, folder: Path, tracker: Tracker) -> None:
+    """Copies the checkpoint, so that the run can be resumed even if it ends before it saves, and the record so far."""
+    copied(start, folder / "checkpoints" / "last.ckpt")
+    earlier = checkpoint_files.run_of(start)
+    if earlier is not None:
+        step = checkpoint.read(start, "resume")["global_step"]
+        history.take_over(earlier, folder, tracker.loggers[0].log_metrics, step)
 
 
 def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:

@@ -32,6 +32,11 @@ def find(name: str, outputs: str, setting: str, prefer: str = "best") -> Path:
     )
 
 
+def run_of(file: Path) -> Path | None:
+    """The folder of the run that wrote a checkpoint, if that is still around it; a kept one is a folder deeper."""
+    return next((folder for folder in file.parents[1:3] if (folder / "summary.json").exists()), None)
+
+
 def _age(folder: Path) -> float:
     return max((path.stat().st_mtime for path in folder.glob("*.ckpt")), default=0.0)
 

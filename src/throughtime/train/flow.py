@@ -53,10 +53,12 @@ def append(file: Path, at: dict[str, int], flows: list[Flow]) -> None:
         lines.writelines(json.dumps({**at, **flow._asdict()}) + "\n" for flow in flows)
 
 
-def read_last(file: Path) -> list[Flow]:
-    """The flows of the last step recorded in a file."""
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [Flow(line["layer"], line["state"], line["norms"]) for line in lines if line["step"] == lines[-1]["step"]]
+def read(file: Path) -> dict[int, list[Flow]]:
+    """The flows recorded in a file, by step, the last one last; none where there is no file."""
+    found: defaultdict[int, list[Flow]] = defaultdict(list)
+    for line in map(json.loads, file.read_text(encoding="utf-8").splitlines() if file.exists() else ()):
+        found[line["step"]].append(Flow(line["layer"], line["state"], line["norms"]))
+    return dict(found)
 
 
 def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Iterator[TextChunk | PairBatch]:
