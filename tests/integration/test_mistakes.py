@@ -94,6 +94,7 @@ TRAIN = {
     "--shell-completion": "--shell-completion goes with install=bash or uninstall=bash: allowed are bash, zsh, fish.",
     "temperature=0.5": "temperature is no setting; did you mean sampling.temperature or search.temperature?",
     "lr=0.1": "lr is no setting; did you mean optim.lr or evaluation.lr?",
+    "-m cell=lstm,gru hydra.sweep.subdir=../${cell.name}": "hydra.sweep.subdir=../lstm: allowed is a folder below hydra",
     "-m cell=lstm,gru hydra.sweep.subdir=x": "hydra.sweep.subdir=x: allowed is a folder for each job, and this one is",
     "data=text data.path=a=b": "data.path=a=b can't be read",
     "search.n_best=9": "search.n_best=9: allowed is at most search.size=5",

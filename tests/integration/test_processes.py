@@ -1,10 +1,13 @@
 """The programs in processes of their own: train, decode, sweep, two ranks, W&B offline."""
 
 import csv
+import fcntl
 import json
+import os
 import random
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -231,6 +234,37 @@ def test_a_sweep_is_called_by_its_folder_and_a_job_by_its_own(program: Program, 
         named = yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text())["run"]
         assert named["group"] == "sweep"
         assert named["name"].endswith(f"-{job.replace('/', '-')}")
+
+
+def test_the_jobs_of_a_sweep_end_with_it_and_go_on(tmp_path: Path) -> None:
+    """Though they run in processes of their own, which a kill of the sweep's does not reach."""
+    jobs = ["-m", *TINY, *FEW_NUMBERS, "seed=1,2", "trainer.epochs=100000", "hydra.sweep.dir=sweep"]
+    apart = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    started = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *jobs, *apart], cwd=tmp_path)
+    saved = [tmp_path / "sweep" / job / "checkpoints" / "last.ckpt" for job in "01"]
+    wait_until(lambda: all(path.exists() for path in saved))
+    started.kill()
+    started.wait()
+    places = [os.open(tmp_path / "sweep" / job, os.O_RDONLY) for job in "01"]
+    wait_until(lambda: all(map(is_free, places)))
+    states = [json.loads((path.parents[1] / "summary.json").read_text())["state"] for path in saved]
+    assert states == ["stopped", "stopped"]
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def is_free(place: int) -> bool:
+    """Whether no job runs in a folder."""
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])

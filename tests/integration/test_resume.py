@@ -286,10 +286,10 @@ def test_its_curves_begin_at_the_beginning(train: Callable[..., Path], story: Pa
     half = train(*common, "trainer.epochs=2", folder="half")
     kept = (half / "metrics.csv").read_text().splitlines()
     beyond = ",".join("9999" if name == "step" else "1" for name in kept[0].split(","))
-    (half / "metrics.csv").write_text("\n".join([*kept, beyond]) + "\n")
+    (half / "metrics.csv").write_text("\n".join([*kept, beyond, "", "0,1"]))  # the last line cut off by a kill
     lines = (half / "gradient_flow.jsonl").read_text()
     last = json.loads(lines.splitlines()[-1])
-    (half / "gradient_flow.jsonl").write_text(lines + json.dumps({**last, "step": 9999}) + "\n")
+    (half / "gradient_flow.jsonl").write_text(lines + json.dumps({**last, "step": 9999}) + '\n{"epoch": 1, "st')
     resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
     found = rows(resumed)
     assert [row for place, row in enumerate(found) if row not in found[:place]] == rows(whole)

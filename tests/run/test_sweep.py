@@ -73,6 +73,20 @@ def test_jobs_that_differ_in_their_seed_alone_are_ranked_as_one(
     assert "over seeds by test/bleu" in told and f"seeds      {tmp_path}/seeds.csv" in told
 
 
+def test_a_diverged_metric_deviates_by_no_number(tmp_path: Path) -> None:
+    for job, score in enumerate((math.nan, 2.0)):
+        leave(tmp_path, job, "loss", score, **{"++seed": job})
+    (found,) = ranking.over_seeds(ranking.ranked(tmp_path))
+    assert found["jobs"] == 2 and math.isnan(found["objective"]) and math.isnan(found["objective deviation"])
+
+
+def test_what_all_jobs_share_is_left_out_of_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for job in range(2):
+        leave(tmp_path, job, "loss", float(job), seed=job, cell="gru")
+    sweep.show(tmp_path, ranking.ranked(tmp_path))
+    assert "cell=gru" not in capsys.readouterr().out
+
+
 def test_without_such_jobs_nothing_is_said_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for job, cell in enumerate(("rnn", "gru")):
         leave(tmp_path, job, "loss", float(job), seed=job, cell=cell)

@@ -79,6 +79,23 @@ def test_however_often_it_is_interrupted(job: Job, tmp_path: Path) -> None:
     assert summary["resumed_from"].endswith("/interrupted/1/1/checkpoints/last.ckpt")
 
 
+def test_killed_before_it_could_say_anything(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "1").mkdir(parents=True)
+    (tmp_path / "sweep" / "1" / "config.yaml").write_text("")
+    assert job("1", "seed=2") < float("inf")
+
+
+def test_a_job_that_still_runs_is_left_alone(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "sweep" / "0"
+    begin(folder, ["seed=2"], epochs=1)
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert job("0", "seed=2") == float("inf")
+    assert "allowed is a folder in which job 0 is not running" in capsys.readouterr().err
+    os.close(held)
+    assert job("0", "seed=2") < float("inf")
+
+
 def test_another_job_is_not_taken_for_it(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin(tmp_path / "sweep" / "0", ["seed=2"], epochs=1)
     capsys.readouterr()

@@ -73,6 +73,26 @@ def test_what_does_not_fit_is_told(
     assert sentence in str(told.value) and "\n" not in str(told.value)
 
 
+def test_two_weights_do_not_become_one(train: Callable[..., Path]) -> None:
+    """One weight may become two."""
+    alike = ["model.embedding=8", "model.hidden=8", "tokenizer=byte"]
+    apart = train(*FEW_NUMBERS, *alike, folder="apart")
+    for name, needing in (("the output", "model.tied=true"), ("the source", "model.shared_embedding=true")):
+        with pytest.raises(config.Mistake, match="the same model.tied and model.shared_embedding"):
+            train(*FEW_NUMBERS, *alike, needing, f"start_from={apart}", folder=name)
+    tied = train(*FEW_NUMBERS, *alike, "model.tied=true", folder="tied")
+    assert result(train(*FEW_NUMBERS, *alike, STILL, f"start_from={tied}"), "val/loss") == pytest.approx(
+        result(tied, "val/loss"), rel=1e-5
+    )
+
+
+def test_the_vocabulary_is_that_of_the_run_around_a_checkpoint(train: Callable[..., Path]) -> None:
+    first = train(*FEW_NUMBERS, "optim.lr=0.01", "trainer.keep.last=2", folder="first")
+    (kept,) = (first / "checkpoints" / "last").iterdir()
+    again = train(*FEW_NUMBERS, STILL, f"start_from='{kept}'", "tokenizer=taken")
+    assert result(again, "val/loss") == pytest.approx(result(first, "val/loss"), rel=1e-5)
+
+
 def test_a_shared_vocabulary_is_not_taken_from_two(train: Callable[..., Path]) -> None:
     first = train(*FEW_NUMBERS, folder="first")
     for needing in ("model=prefix_lm", "model.shared_embedding=true"):
@@ -90,3 +110,14 @@ def test_the_newest_run_is_named_by_its_folder(train: Callable[..., Path], tmp_p
     run = train(*FEW_NUMBERS, folder="outputs/first")
     given = [f"outputs={tmp_path}/outputs", "start_from=last", "seed=2"]
     assert compose.continued(given) == [given[0], f"start_from='{run}'", "seed=2"]
+    sweep = tmp_path / "outputs" / "sweep"
+    (sweep / "0" / "checkpoints").mkdir(parents=True)
+    (sweep / "0" / "checkpoints" / "best.ckpt").write_bytes(b"")
+    going_on = ["-m", *given, f"hydra.sweep.dir={sweep}"]
+    assert compose.continued(going_on)[2] == f"start_from='{sweep / '0'}'"  # one that begins there
+    asked = [f"start_from='{run}'", "seed=2"]
+    (sweep / "sweep.json").write_text(json.dumps({"overrides": asked, "jobs": [{"job": "0"}]}))
+    assert compose.continued(going_on)[2] == f"start_from='{run}'"  # one that goes on
+    assert compose.continued([f"start_from={sweep}"]) == [f"start_from='{sweep / '0'}'"]
+    with pytest.raises(config.Mistake, match=f"start_from={run},last lists last: allowed is last alone"):
+        compose.continued(["-m", f"start_from={run},last"])

@@ -61,6 +61,8 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     timed = any("${now:" in (override.input_line or "") for override in overrides)  # each job starts at its own time
     if sweeping and count > 1 and not timed:
         raise config.wrong("hydra.sweep.subdir", folder, f"a folder for each job, and this one is that of {count}")
+    if sweeping and (os.path.isabs(folder) or ".." in folder.split(os.sep)):
+        raise config.wrong("hydra.sweep.subdir", folder, "a folder below hydra.sweep.dir")
     _tell_of_idle(overrides, jobs)
     return jobs[0]
 

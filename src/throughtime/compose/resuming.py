@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 
 from throughtime import config
 from throughtime.compose.command_line import as_text, overrides_in, parsed, place_of
-from throughtime.compose.composing import choices_by_group, composed, jobs_of, keys_of
+from throughtime.compose.composing import choices_by_group, composed, jobs_of, keys_of, values_of
 from throughtime.compose.preflight import refuse_unknown_choice
 
 
@@ -39,9 +39,15 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_newest_run(arguments: Sequence[str], said: dict[str, Override]) -> list[str]:
-    """With `start_from=last` as the newest run's folder, which holds its vocabulary as well."""
+    """With `start_from=last`, or a sweep's folder, as the folder of the run meant, which holds its vocabulary as well."""
     given = said.get("start_from")
-    if given is None or given.is_sweep_override() or given.value() != "last":
+    if given is None or given.value() in (None, ""):
+        return list(arguments)
+    if given.is_sweep_override():
+        if "last" in values_of(given):
+            raise config.Mistake(f"{given.input_line} lists last: allowed is last alone, or runs by their folders.")
+        return list(arguments)
+    if given.value() != "last" and not (Path(str(given.value())) / "sweep.json").exists():
         return list(arguments)
     run = _checkpoint(said, "start_from", "best").parents[1]
     return [as_text("start_from", str(run)) if text == given.input_line else text for text in arguments]
@@ -51,7 +57,17 @@ def _checkpoint(said: dict[str, Override], setting: str, prefer: str) -> Path:
     from throughtime.train import checkpoint_files
 
     outputs = str(said["outputs"].value()) if "outputs" in said else "outputs"
-    return checkpoint_files.find(str(said[setting].value()), outputs, setting, prefer)
+    return checkpoint_files.find(_meant(said, setting), outputs, setting, prefer)
+
+
+def _meant(said: dict[str, Override], setting: str) -> str:
+    """A setting's value; `last` in a sweep that goes on is the run that was the newest when it began."""
+    value, sweep = str(said[setting].value()), said.get("hydra.sweep.dir")
+    begun = Path(str(sweep.value())) / "sweep.json" if sweep else None
+    if value != "last" or begun is None or not begun.exists():
+        return value
+    earlier = map(parsed, json.loads(begun.read_text()).get("overrides") or [])
+    return next((str(override.value()) for override in earlier if override.key_or_group == setting), value)
 
 
 def _still_settings(before: list[str], said: list[Override]) -> list[str]:

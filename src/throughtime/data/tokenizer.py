@@ -200,6 +200,8 @@ def taken(choice: config.TakenTokenizer, side: str) -> Tokenizer:
 def _taken_from(choice: config.TakenTokenizer) -> Path:
     """The file that holds it."""
     path = Path(choice.path or "")
+    if path.suffix == ".ckpt":  # of which a kept one is a folder deeper
+        path = next((folder for folder in path.parents[1:3] if (folder / "tokenizers.json").exists()), path)
     return one_file("tokenizer.path", str(path / "tokenizers.json" if path.is_dir() else path))
 
 

@@ -19,18 +19,20 @@ def take_over(earlier: Path, folder: Path, log: Log, step: int) -> None:
 
 
 def _metrics(file: Path, log: Log, step: int) -> None:
-    if not file.exists():
-        return
-    with file.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            at = int(row.pop("step"))
-            if at < step:  # rows count from 0
-                log({name: value for name, value in row.items() if value}, at)
+    for row in csv.DictReader(_whole_lines(file)):
+        at = row.pop("step", None) or ""
+        if at.isdigit() and int(at) < step:  # rows count from 0
+            log({name: value for name, value in row.items() if name and value}, int(at))
 
 
 def _flows(file: Path, target: Path, step: int) -> None:
-    if not file.exists():
-        return
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    with whole_file(target) as fresh:
-        fresh.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
+    lines = _whole_lines(file)
+    if lines:
+        with whole_file(target) as fresh:
+            fresh.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
+
+
+def _whole_lines(file: Path) -> list[str]:
+    """Without the last, if a kill has cut it off."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    return [line for line in lines if line.endswith("\n")]

@@ -1,5 +1,6 @@
 """A sweep's jobs ranked by what they monitor: each for itself, and those that differ in their seed alone as one."""
 
+import math
 import sys
 from collections import defaultdict
 from itertools import groupby
@@ -40,7 +41,7 @@ def over_seeds(jobs: list[Job]) -> list[Job]:
     alike: defaultdict[tuple[str, tuple[str, ...]], list[Job]] = defaultdict(list)
     for job in jobs:
         if job["rank"]:
-            shared = tuple(override for override in job["overrides"] if not override.startswith("seed="))
+            shared = tuple(override for override in job["overrides"] if not override.lstrip("+").startswith("seed="))
             alike[job["monitor"], shared].append(job)
     if all(len(group) == 1 for group in alike.values()):
         return []
@@ -51,8 +52,15 @@ def _as_one(group: list[Job], shared: tuple[str, ...]) -> Job:
     found: Job = {"overrides": list(shared), "monitor": group[0]["monitor"], "jobs": len(group)}
     for name in ("objective", *metrics(group[0])):
         values = [job[name] for job in group if name in job]
-        found |= {name: mean(values), f"{name} deviation": stdev(values) if len(values) > 1 else None}
+        found |= {name: mean(values), f"{name} deviation": _deviation(values)}
     return found
+
+
+def _deviation(values: list[float]) -> float | None:
+    """The sample's; of one value there is none."""
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    return stdev(values) if len(values) > 1 else None
 
 
 def metrics(job: Job) -> dict[str, Any]:
@@ -78,7 +86,7 @@ def choices(job: Job) -> dict[str, str]:
     return dict(override.split("=", 1) for override in job["overrides"] if "=" in override)
 
 
-def labels(jobs: list[Job]) -> list[str]:
-    """For each job the overrides that not all jobs share."""
+def labels(rows: list[Job], jobs: list[Job]) -> list[str]:
+    """For each row of a table the overrides that not all jobs of the sweep share."""
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
-    return [" ".join(override for override in job["overrides"] if override not in shared) for job in jobs]
+    return [" ".join(override for override in row["overrides"] if override not in shared) for row in rows]

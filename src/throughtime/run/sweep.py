@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from rich.table import Table
 
 from throughtime.config import sentence, wrong
+from throughtime.run import sweep_process
 from throughtime.run.ranking import Job, choices, labels, metrics, over_seeds, ranked
 from throughtime.terminal import console
 from throughtime.whole import whole_file
@@ -40,6 +42,7 @@ class Ranking(Callback):
             except BlockingIOError:
                 _refuse(folder, "a folder whose sweep is not running")
             write(folder, ranked(folder), asked)
+        sweep_process.announce()
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -52,19 +55,22 @@ class Ranking(Callback):
         with _told():
             write(folder, jobs, _asked(folder))
             draw(folder, jobs)
-        show(folder, jobs)
+            show(folder, jobs)
         if not jobs or any(job["state"] != "done" for job in jobs):
             sys.exit(1)
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Ends the program where a file can't be written, of which Hydra would make a warning."""
+    """Ends the program on an error, of which Hydra would make a warning."""
     try:
         yield
     except OSError as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
 
 
 def _refuse(folder: Path, allowed: str) -> None:
@@ -114,7 +120,7 @@ def draw(folder: Path, jobs: list[Job]) -> None:
     """Where the best jobs' gradients vanish, at their last validation, in `gradient_flow.png`."""
     from throughtime.train import flow, flow_picture
 
-    named = zip(labels(jobs), jobs, strict=True)
+    named = zip(labels(jobs, jobs), jobs, strict=True)
     files = {label or f"job {job['job']}": _flow(folder, job) for label, job in named if job["rank"]}
     best = dict(islice(((label, file) for label, file in files.items() if file.exists()), DRAWN))
     if best:
@@ -132,7 +138,7 @@ def show(folder: Path, jobs: list[Job]) -> None:
     shown.print(_jobs_table(jobs))
     settings = over_seeds(jobs)
     if settings:
-        shown.print(_settings_table(settings))
+        shown.print(_settings_table(settings, jobs))
     files = {"ranking": "sweep.csv", "seeds": "seeds.csv", "gradients": "gradient_flow.png"}
     for name, file in files.items():
         if (folder / file).exists():
@@ -150,7 +156,7 @@ def _jobs_table(jobs: list[Job]) -> Table:
         title=f"{len(jobs)} jobs by {' and '.join(monitors) or 'objective'}",
         **PLAIN,
     )
-    for label, job in zip(labels(jobs), jobs, strict=True):
+    for label, job in zip(labels(jobs, jobs), jobs, strict=True):
         metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
         result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
         speed = (f"{job[fact]:,.0f}" if job.get(fact) else "" for fact in ("tokens_per_second", "wall_seconds"))
@@ -164,11 +170,11 @@ def _tested(job: Job) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _settings_table(settings: list[Job]) -> Table:
+def _settings_table(settings: list[Job], jobs: list[Job]) -> Table:
     monitors = _monitors(settings)
     title = f"over seeds by {' and '.join(monitors)}"
     table = Table("rank", "overrides", "jobs", "mean", "deviation", title=title, **PLAIN)
-    for label, setting in zip(labels(settings), settings, strict=True):
+    for label, setting in zip(labels(settings, jobs), settings, strict=True):
         metric = f"{setting['monitor']} " if len(monitors) > 1 else ""
         deviation = setting["objective deviation"]
         table.add_row(

@@ -1,14 +1,18 @@
 """One job of a sweep. A sweep that is started again in its own folder goes on: what is done stays, what was begun is
 resumed."""
 
+import fcntl
+import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from throughtime import config
-from throughtime.run import training
+from throughtime.run import sweep_process, training
 from throughtime.run.ranking import ASIDE
 from throughtime.run.record import read_summary
 from throughtime.train.quality import direction
@@ -21,15 +25,20 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
     run_settings["group"] = run_settings["group"] or sweep.name
     run_settings["name"] = "-".join([run_settings["name"], *job.parts])
     print(f"job {job}: {' '.join(overrides)}", flush=True)
+    sweep_process.end_with_it()
     try:
-        earlier = _earlier(folder, overrides, sweep)
-        if earlier is not None and earlier["state"] == "done":
-            print(f"job {job} has been done before", flush=True)
-            return float(earlier["objective"])
-        values["resume"] = _begun(folder, sweep / ASIDE / job) or values["resume"]
-        return training.run(values, folder, overrides)
+        with _alone(folder, sweep):
+            earlier = _earlier(folder, overrides, sweep)
+            if earlier is not None and earlier["state"] == "done":
+                print(f"job {job} has been done before", flush=True)
+                return float(earlier["objective"])
+            _set_aside(folder, sweep / ASIDE / job)
+        with _alone(folder, sweep):
+            values["resume"] = _last_saved(sweep / ASIDE / job) or values["resume"]
+            return training.run(values, folder, overrides)
     except (KeyboardInterrupt, SystemExit):
         print(f"the sweep goes on with the same command and hydra.sweep.dir={sweep}", file=sys.stderr, flush=True)
+        sweep_process.begin_no_other_job()
         raise
     except (config.Mistake, OSError) as error:
         print(f"job {job} failed: {config.sentence(error)}", file=sys.stderr, flush=True)
@@ -38,6 +47,20 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
         traceback.print_exc()
     monitor = values["trainer"]["early_stopping"]["monitor"] or "loss"
     return float("-inf") if direction(monitor) == "max" else float("inf")
+
+
+@contextmanager
+def _alone(folder: Path, sweep: Path) -> Iterator[None]:
+    """Keeps a job from being started while it is still running: the sweep may have ended without it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise config.wrong("hydra.sweep.dir", sweep, f"a folder in which job {folder.name} is not running") from error
+    finally:
+        os.close(held)
 
 
 def _earlier(folder: Path, overrides: list[str], sweep: Path) -> dict[str, Any] | None:
@@ -55,10 +78,14 @@ def _earlier(folder: Path, overrides: list[str], sweep: Path) -> dict[str, Any] 
     return summary
 
 
-def _begun(folder: Path, aside: Path) -> str | None:
-    """Sets aside what the job had begun, and gives the last checkpoint from which it can be resumed, if there is one."""
-    if (folder / "summary.json").exists():
+def _set_aside(folder: Path, aside: Path) -> None:
+    """Moves what the job had begun, if it had."""
+    if (folder / "config.yaml").exists():
         aside.mkdir(parents=True, exist_ok=True)
         folder.rename(next(place for number in count() if not (place := aside / str(number)).exists()))
+
+
+def _last_saved(aside: Path) -> str | None:
+    """The newest checkpoint of what was set aside, from which the job can be resumed."""
     saved = sorted(aside.glob("*/checkpoints/last.ckpt"), key=lambda path: int(path.parts[-3]))
     return str(saved[-1]) if saved else None

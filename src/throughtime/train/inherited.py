@@ -16,11 +16,11 @@ def begin(task: Task, start: Path) -> None:
     """Gives a task's model the weights of a checkpoint; a language model's fit a `prefix_lm`, and the other way round.
 
     Raises:
-        Mistake: its vocabulary is another, or some weight has another shape.
+        Mistake: its vocabulary is another, some weight has another shape, or one weight here was two there.
     """
     content = checkpoint.read(start, "start_from")
     _refuse_other_vocabulary(task.about["tokenizers"], content["throughtime"]["tokenizers"], start)
-    given, own = _by_role(checkpoint.weights(content)), _by_role(task.model.state_dict())
+    given, own = _standing_alone(checkpoint.weights(content)), _standing_alone(task.model.state_dict())
     for name in [*own, *given]:
         there, here = (_size(weights.get(name)) for weights in (given, own))
         if there != here:
@@ -29,6 +29,12 @@ def begin(task: Task, start: Path) -> None:
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(given[name])
+    for name, weight in own.items():
+        if not torch.equal(weight, given[name].to(weight)):
+            apart = (
+                f"a checkpoint of a model with the same model.tied and model.shared_embedding, and its {name} differs"
+            )
+            raise config.wrong("start_from", start, apart)
 
 
 def _refuse_other_vocabulary(ours: dict[str, Any], theirs: dict[str, Any], start: Path) -> None:
@@ -40,8 +46,8 @@ def _refuse_other_vocabulary(ours: dict[str, Any], theirs: dict[str, Any], start
             raise config.wrong("start_from", start, allowed)
 
 
-def _by_role(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the same names whether the language model stands alone or reads pairs."""
+def _standing_alone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that a language model's have which does not read pairs."""
     return {name.removeprefix("language_model."): weight for name, weight in weights.items()}
 
 

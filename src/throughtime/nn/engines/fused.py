@@ -25,7 +25,9 @@ from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Kind
 from throughtime.nn.engines.masks import Masks
 from throughtime.nn.engines.once import tell_once
-from throughtime.nn.engines.parts import (
+from throughtime.nn.engines.replay import Passes, Tapes
+from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels, vectors
+from throughtime.nn.engines.versions import (
     BIAS,
     GATES,
     MATRIX,
@@ -38,8 +40,6 @@ from throughtime.nn.engines.parts import (
     Version,
     carried,
 )
-from throughtime.nn.engines.replay import Passes, Tapes
-from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels, vectors
 from throughtime.nn.products import column_sums, multiplication
 from throughtime.nn.state import replace_rows
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from throughtime.nn.cells.base import Cell, CellState
 from throughtime.nn.engines import graphs
 from throughtime.nn.engines.graphs import Derived, Kernel, Kind
-from throughtime.nn.engines.parts import BIAS, GATES, OUTPUT, PRODUCT, RESETS, RUNNING, Part, Role, Version, carried
+from throughtime.nn.engines.versions import BIAS, GATES, OUTPUT, PRODUCT, RESETS, RUNNING, Part, Role, Version, carried
 
 Incoming = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
 ABOVE = 0  # the number of the gradient from the layer above
