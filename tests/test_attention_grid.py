@@ -21,3 +21,9 @@ def test_an_image_escapes_its_tokens() -> None:
     picture = xml.etree.ElementTree.fromstring(svg(["<&", '"'], ["a>b"], [[0.5, 0.5]]))
     texts = [part.text for part in picture.iter() if part.tag.endswith("text")]
     assert texts == ["<&", '"', "a>b"]
+
+
+def test_an_image_is_whole_whatever_its_tokens_hold() -> None:
+    picture = xml.etree.ElementTree.fromstring(svg(["a\x01", "\ufffe\x1b"], ["b\nc\td"], [[0.5, 0.5]]))
+    texts = [part.text for part in picture.iter() if part.tag.endswith("text")]
+    assert texts == ["a\ufffd", "\ufffd\ufffd", "b\\nc\td"]

@@ -1,9 +1,11 @@
 """Attention weights as people look at them: a row for each token written, a column for each token read."""
 
+import re
 from html import escape
 
 END = "<eos>"
 SHADES = " ░▒▓█"
+UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # which XML forbids
 CELL = 20  # pixels of an image's cell
 
 
@@ -38,7 +40,7 @@ def svg(columns: list[str], rows: list[str], weights: list[list[float]]) -> str:
 
 
 def _visible(token: str) -> str:
-    return token.strip().replace("\n", "\\n") or "_"
+    return UNSEEN.sub("\ufffd", token.strip().replace("\n", "\\n")) or "_"
 
 
 def _shade(weight: float) -> str:

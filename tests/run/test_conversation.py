@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import ROOT
+from tests.run.conftest import job
 
 from throughtime import config
 from throughtime.data.tokenizer import ByteTokenizer
@@ -88,3 +89,9 @@ class Spelling:
 
     def reorder(self, state: torch.Tensor, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> torch.Tensor:
         return state[rows.flatten()]
+
+
+def test_a_closed_input_is_told(translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(config.Mistake, match="input=-: allowed is"):
+        job(f"checkpoint={translator}")

@@ -118,7 +118,11 @@ def test_other_settings_are_refused(stopped: Callable[..., None]) -> None:
         stopped("search.temperature=0.5")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"settings": {}, "lines": "x"}'])
+NEGATIVE = '{"settings": {}, "lines": -1, "bytes": 3, "input": "", "done": false}'
+NOTHING = '{"settings": {}, "lines": 0, "bytes": 3, "input": "", "done": false}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"settings": {}, "lines": "x"}', NEGATIVE, NOTHING])
 def test_a_damaged_mark_is_told(content: str, stopped: Callable[..., None], tmp_path: Path) -> None:
     (mark,) = tmp_path.rglob("*.resume")
     mark.write_text(content)

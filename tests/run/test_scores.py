@@ -115,10 +115,20 @@ def test_what_the_checkpoint_measured_is_added(capsys: pytest.CaptureFixture[str
 def test_references_in_json_lines(tmp_path: Path) -> None:
     (tmp_path / "references.jsonl").write_text('{"target": "two\\nlines"}\n{"text": "one"}\n')
     assert _lines("references", str(tmp_path / "references.jsonl"), 2) == ["two\nlines", "one"]
-    for row in ('["two"]', '{"target": null}', '{"target": ["a", "b"]}'):
+    (tmp_path / "written.jsonl").write_text(
+        '{"line": 1, "source": "1", "hypotheses": [{"text": "one"}, {"text": "two"}]}\n'
+    )
+    assert _lines("baseline", str(tmp_path / "written.jsonl"), 1) == ["one"]
+    for row in ('["two"]', '{"target": null}', '{"hypotheses": []}', '{"target": ["a", "b"]}'):
         (tmp_path / "references.jsonl").write_text(row + "\n")
         with pytest.raises(config.Mistake, match="JSON objects with a text under target, reference, text"):
             _lines("references", str(tmp_path / "references.jsonl"), 1)
+
+
+def test_a_file_in_a_folder_of_references_may_be_empty(tmp_path: Path) -> None:
+    for name, content in (("a.txt", "one\n"), ("b.txt", ""), ("c.txt", "two\n")):
+        (tmp_path / name).write_text(content)
+    assert _lines("references", str(tmp_path), 2) == ["one", "two"]
 
 
 def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ class DecodeConfig:
 def _refuse_contradictory_decoding(config: DecodeConfig) -> None:
     if not config.input or (isinstance(config.input, list) and len(config.input) > 1 and "-" in config.input):
         raise wrong("input", config.input, "a file, a folder, a list of them, or - alone for standard input")
+    if not config.output:
+        raise wrong("output", config.output, "a file, a folder, or - for standard output")
     if config.resume and config.output == "-":
         raise wrong("resume", True, "false with output=-, where nothing can be taken up again")
     if config.targets is not None and config.mode != "score":

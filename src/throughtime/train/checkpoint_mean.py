@@ -17,7 +17,10 @@ def average(contents: Sequence[dict[str, Any]], setting: str) -> dict[str, Any]:
     """
     *others, last = contents
     if any(_origin(other) != _origin(last) for other in others):
-        raise config.wrong(setting, f"{len(contents)} checkpoints", "such of one run and model, to be averaged")
+        theirs = [_origin(content) for content in contents]
+        (differing, *_) = [part for part in theirs[-1] if any(other[part] != theirs[-1][part] for other in theirs)]
+        allowed = f"such of one run and model, to be averaged, and their {differing} differs"
+        raise config.wrong(setting, f"{len(contents)} checkpoints", allowed)
     weights = [content["state_dict"] for content in contents]
     return {**last, "state_dict": {name: _mean([state[name] for state in weights]) for name in last["state_dict"]}}
 

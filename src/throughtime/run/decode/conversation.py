@@ -20,7 +20,7 @@ PROMPT = "> "
 
 def is_typed(source: Source) -> bool:
     """Whether the lines of a source are typed on a terminal."""
-    return source.path is None and sys.stdin.isatty()
+    return source.path is None and sys.stdin is not None and sys.stdin.isatty()
 
 
 def typed() -> Iterator[Block | None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -38,11 +39,21 @@ def lexical_shortlist(
     """
     identity = [[fingerprint(path) for path in files], reads.state(), writes.state(), choice.best, choice.frequent]
     path = cache / f"shortlist-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}.npz"
-    if not path.exists():
+    known = _read(path)
+    if known is None:
         with Console(stderr=True).status("learning which words translate which"):
-            _write(_learned(choice, files, reads, writes), path)
-    kept = np.load(path)
-    return Shortlist(torch.from_numpy(kept["likely"]), torch.from_numpy(kept["always"]))
+            known = _learned(choice, files, reads, writes)
+            _write(known, path)
+    return known
+
+
+def _read(path: Path) -> Shortlist | None:
+    """The shortlist in a file, if it is there and whole."""
+    try:
+        kept = np.load(path)
+        return Shortlist(torch.from_numpy(kept["likely"]), torch.from_numpy(kept["always"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def _learned(choice: config.Shortlist, files: list[Path], reads: Tokenizer, writes: Tokenizer) -> Shortlist:

@@ -25,9 +25,14 @@ class Files(NamedTuple):
     language_model: Path | None
     lexical: list[Path]
 
+    @property
+    def paths(self) -> list[Path]:
+        """One after the other."""
+        return [*self.models, *([self.language_model] if self.language_model else []), *self.lexical]
+
     def identity(self) -> list[str]:
         """What tells them from others, wherever they lie."""
-        return [fingerprint(path) for path in (*self.models, self.language_model, *self.lexical) if path is not None]
+        return [fingerprint(path) for path in self.paths]
 
 
 def files(settings: config.DecodeConfig) -> Files:

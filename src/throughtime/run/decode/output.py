@@ -125,6 +125,11 @@ class ResumableFile:
             return None
         mark = self._read_mark()
         for name, value in settings.items():
+            if value != mark.settings.get(name) and name == "checkpoint":
+                other = "another checkpoint, language_model or text of the shortlist"
+                raise config.wrong(
+                    "resume", True, f"false, which starts again, as {self._marks} was begun with {other}"
+                )
             if value != mark.settings.get(name):
                 before = f"{mark.settings.get(name)}, with which {self._marks} was begun; resume=false starts again"
                 raise config.wrong(name, value, before)
@@ -134,7 +139,8 @@ class ResumableFile:
     def _read_mark(self) -> Mark:
         try:
             mark = Mark(**json.loads(self._marks.read_text()))
-            if [type(value) for value in asdict(mark).values()] == [dict, int, int, str, bool]:
+            whole = [type(value) for value in asdict(mark).values()] == [dict, int, int, str, bool]
+            if whole and (min(mark.lines, mark.bytes) > 0 or mark.lines == mark.bytes == 0):
                 return mark
         except (ValueError, TypeError):
             pass

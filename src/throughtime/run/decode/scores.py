@@ -111,17 +111,21 @@ def _lines(setting: str, name: str, total: int | None) -> list[str]:
 
 
 def _texts(setting: str, path: Path) -> list[str]:
+    if path.is_file() and not path.stat().st_size:  # as the input of that name may be
+        return []
     lines = read_lines(setting, str(path))
     if path.suffix != ".jsonl":
         return [read_back(line) for line in lines]
     try:
         rows = [json.loads(line) for line in lines]
-        return [_text(next(row[key] for key in KEYS if key in row)) for row in rows]
-    except (ValueError, TypeError, StopIteration) as error:
+        return [_text(row) for row in rows]
+    except (ValueError, TypeError, LookupError, StopIteration) as error:
         raise config.wrong(setting, path, f"JSON objects with a text under {', '.join(KEYS)}, one a line") from error
 
 
-def _text(value: Any) -> str:
+def _text(row: Any) -> str:
+    """A text under one of the keys, or the best hypothesis of another job."""
+    value = row["hypotheses"][0]["text"] if "hypotheses" in row else next(row[key] for key in KEYS if key in row)
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value

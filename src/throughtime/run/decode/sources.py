@@ -1,6 +1,7 @@
 """Where lines come from and where their answers go: files, folders, standard input and output."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,8 +51,23 @@ def _of_files(settings: config.DecodeConfig, names: list[str]) -> list[Source]:
     found = [pair for name in names for pair in paths_under("input", name)]
     alone = len(found) == len(names) == 1 and not Path(names[0]).is_dir() and not Path(settings.output).is_dir()
     made = [_alone(settings, found[0][0])] if alone else _mirrored(settings, found)
-    _refuse_taken_places(settings.output, names, made)
+    _refuse_inside(settings.output, names)
     return made
+
+
+def refuse_overwriting(output: str, made: list[Source], read: Iterable[Path]) -> None:
+    """Refuses an output that would take the place of a file that the job reads, or its notes would.
+
+    Raises:
+        Mistake: naming the file.
+    """
+    inputs = [path for source in made for path in (source.path, source.targets) if path is not None]
+    places = {path.resolve() for path in (*inputs, *read)}
+    for source in made:
+        for ending in ("", MARKS, WRITING) if source.target is not None else ():
+            place = Path(f"{source.target}{ending}")
+            if place.resolve() in places:
+                raise config.wrong("output", output, f"another place, as the job reads {place}")
 
 
 def paths_under(setting: str, name: str) -> list[tuple[Path, Path]]:
@@ -98,16 +114,12 @@ def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> 
     return made
 
 
-def _refuse_taken_places(output: str, names: list[str], made: list[Source]) -> None:
-    """Refuses an output that would overwrite an input, or be an input itself the next time."""
-    inputs = {source.path.resolve() for source in made if source.path is not None}
+def _refuse_inside(output: str, names: list[str]) -> None:
+    """Refuses an output that would be an input itself the next time."""
     folders = {Path(name).resolve() for name in names if Path(name).is_dir()}
     place = Path(output).resolve()
     if output != "-" and {place, *place.parents} & folders:
         raise config.wrong("output", output, "a place outside of the input's folder")
-    for source in made:
-        if source.target is not None and source.target.resolve() in inputs:
-            raise config.wrong("output", output, f"another place than that of the input {source.path}")
 
 
 def _refuse_attention(settings: config.DecodeConfig, source: Source) -> None:
