@@ -69,10 +69,10 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     if start is not None:
         _refuse_other_course(settings, task, start)
     tracker = _tracker(settings, record.folder)
-    if start is not None and not launch.rank():
-        _take_over(start, record.folder, tracker)
     facts: dict[str, Any] | None = None
     try:
+        if start is not None and not launch.rank():
+            _take_over(start, record.folder, tracker)
         trainer = parts.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
         data = parts.datamodule(settings, prepared)
         report.opening(settings, prepared, task, trainer, start)
