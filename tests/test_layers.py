@@ -89,7 +89,7 @@ LAYERS = [
     ["build.decodable", "build.parts"],
     ["build"],
     ["run.record"],
-    ["run.launch", "run.ranking", "run.history", "run.sweep_process"],
+    ["run.launch", "run.ranking", "run.history", "run.sweep_process", "run.hold"],
     ["run.sweep"],
     ["run.report"],
     ["run.decode.sources", "run.decode.lexical"],

@@ -1,5 +1,6 @@
 """Shows at each validation where the model looks in the source at each word of the reference."""
 
+from functools import cached_property
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -30,12 +31,12 @@ class Alignment(lightning.Callback):
         self._prepared, self._tracker, self._folder = prepared, tracker, folder
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        pairs = self._pairs()
-        if pairs and trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
-            targets = [[*pair["target_ids"], EOS] for pair in pairs]
-            looked = force(stepper_of(pl_module.model), [pair["source_ids"] for pair in pairs], targets)
-            self._write([self._picture(*found) for found in zip(pairs, looked, strict=True)], trainer)
+        if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING and self._pairs:
+            targets = [[*pair["target_ids"], EOS] for pair in self._pairs]
+            looked = force(stepper_of(pl_module.model), [pair["source_ids"] for pair in self._pairs], targets)
+            self._write([self._picture(*found) for found in zip(self._pairs, looked, strict=True)], trainer)
 
+    @cached_property
     def _pairs(self) -> list[Any]:
         if not self._count:
             return []

@@ -17,8 +17,8 @@ from throughtime.run.decode.loading import files
 from throughtime.run.decode.output import Output, ResumableFile, SpecialFile, marks_of
 from throughtime.run.decode.reading import Block, blocks_by_now, is_live, opened, whole_blocks, with_targets
 from throughtime.run.decode.scorer import Total
-from throughtime.run.decode.scores import References
-from throughtime.run.decode.sources import Source, paths_under, refuse_overwriting, sources
+from throughtime.run.decode.scores import References, compared_files
+from throughtime.run.decode.sources import Source, refuse_overwriting, sources
 from throughtime.run.decode.workers import Submit, in_order, workers
 
 REMARKS = 10  # lines that are remarked on before the others are only counted
@@ -41,7 +41,7 @@ def decode(settings: config.DecodeConfig) -> None:
 def _decode(settings: config.DecodeConfig) -> None:
     named = files(settings)
     found = sources(settings)
-    refuse_overwriting(settings.output, found, [*named.paths, *_compared(settings)])
+    refuse_overwriting(settings.output, found, [*named.paths, *compared_files(settings)])
     total = _lines_of([source.path for source in found])
     if total is not None and found[0].targets is not None and _lines_of([found[0].targets]) != total:
         raise config.wrong("targets", found[0].targets, f"a file of {total} lines like the input")
@@ -57,13 +57,6 @@ def _decode(settings: config.DecodeConfig) -> None:
         if source.target is not None:
             marks_of(source.target).unlink(missing_ok=True)
     tally.report()
-
-
-def _compared(settings: config.DecodeConfig) -> list[Path]:
-    """The files that the texts are compared with."""
-    references = settings.references if isinstance(settings.references, list) else [settings.references]
-    names = [*(("references", name) for name in references), ("baseline", settings.baseline)]
-    return [path for setting, name in names if name is not None for path, _ in paths_under(setting, name)]
 
 
 def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tally:

@@ -1,9 +1,7 @@
 """A sweep's ranking: in `sweep.csv`, `sweep.json` and `seeds.csv` after each job, in tables and a picture at the end."""
 
 import csv
-import fcntl
 import json
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from rich.table import Table
 
 from throughtime.config import sentence, wrong
 from throughtime.run import sweep_process
+from throughtime.run.hold import hold
 from throughtime.run.ranking import Job, choices, labels, metrics, over_seeds, ranked
 from throughtime.terminal import console
 from throughtime.whole import whole_file
@@ -35,10 +34,8 @@ class Ranking(Callback):
         if any(folder.rglob("summary.json")) and _asked(folder) != asked:
             _refuse(folder, "a folder without a sweep in it, or that of the same sweep, which goes on")
         with _told():
-            folder.mkdir(parents=True, exist_ok=True)
-            self.held = os.open(folder, os.O_RDONLY)  # and locked until this process ends, however it does
             try:
-                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.held = hold(folder)  # until this process ends, however it does
             except BlockingIOError:
                 _refuse(folder, "a folder whose sweep is not running")
             write(folder, ranked(folder), asked)
@@ -157,11 +154,15 @@ def _jobs_table(jobs: list[Job]) -> Table:
         **PLAIN,
     )
     for label, job in zip(labels(jobs, jobs), jobs, strict=True):
-        metric = f"{job['monitor']} " if job["rank"] and len(monitors) > 1 else ""
-        result = f"{metric}{job['objective']:.4g}" if job["rank"] else f"{job['state']}: {job['error']}"
+        result = _objective(job, monitors) if job["rank"] else f"{job['state']}: {job['error']}"
         speed = (f"{job[fact]:,.0f}" if job.get(fact) else "" for fact in ("tokens_per_second", "wall_seconds"))
         table.add_row(str(job["rank"] or "-"), job["job"], label, result, _tested(job), *speed)
     return table
+
+
+def _objective(row: Job, monitors: list[str]) -> str:
+    """The value that ranks a row; where a table has several metrics, with the name of its own."""
+    return f"{row['monitor']} {row['objective']:.4g}" if len(monitors) > 1 else f"{row['objective']:.4g}"
 
 
 def _tested(job: Job) -> str:
@@ -175,13 +176,12 @@ def _settings_table(settings: list[Job], jobs: list[Job]) -> Table:
     title = f"over seeds by {' and '.join(monitors)}"
     table = Table("rank", "overrides", "jobs", "mean", "deviation", title=title, **PLAIN)
     for label, setting in zip(labels(settings, jobs), settings, strict=True):
-        metric = f"{setting['monitor']} " if len(monitors) > 1 else ""
         deviation = setting["objective deviation"]
         table.add_row(
             str(setting["rank"]),
             label,
             str(setting["jobs"]),
-            f"{metric}{setting['objective']:.4g}",
+            _objective(setting, monitors),
             "" if deviation is None else f"{deviation:.2g}",
         )
     return table

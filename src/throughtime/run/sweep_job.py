@@ -1,7 +1,6 @@
 """One job of a sweep. A sweep that is started again in its own folder goes on: what is done stays, what was begun is
 resumed."""
 
-import fcntl
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 
 from throughtime import config
 from throughtime.run import sweep_process, training
+from throughtime.run.hold import hold
 from throughtime.run.ranking import ASIDE
 from throughtime.run.record import read_summary
 from throughtime.train.quality import direction
@@ -33,7 +33,7 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
                 print(f"job {job} has been done before", flush=True)
                 return float(earlier["objective"])
             _set_aside(folder, sweep / ASIDE / job)
-        with _alone(folder, sweep):
+        with _alone(folder, sweep):  # anew, as what was set aside took the lock along
             values["resume"] = _last_saved(sweep / ASIDE / job) or values["resume"]
             return training.run(values, folder, overrides)
     except (KeyboardInterrupt, SystemExit):
@@ -52,13 +52,12 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
 @contextmanager
 def _alone(folder: Path, sweep: Path) -> Iterator[None]:
     """Keeps a job from being started while it is still running: the sweep may have ended without it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        held = hold(folder)
     except BlockingIOError as error:
         raise config.wrong("hydra.sweep.dir", sweep, f"a folder in which job {folder.name} is not running") from error
+    try:
+        yield
     finally:
         os.close(held)
 

@@ -123,12 +123,10 @@ class StageKernels:
     @cached_property
     def flows(self) -> list[tuple[Part, int, bool]]:
         """The carried tensors that gradients flow on to: the tensor, the slot, and whether by way of the product."""
-        onward = [part for part in self.reached if part.role in (Role.CARRIED, Role.OLD)]
-        through = [] if self.operand is None or PRODUCT not in self.reached else [carried(self.operand)]
-        return [
-            *((part, self.reached[PRODUCT], True) for part in through),
-            *((part, self.reached[part], False) for part in onward),
-        ]
+        onward = [(part, slot, False) for part, slot in self.reached.items() if part.role in (Role.CARRIED, Role.OLD)]
+        if self.operand is None or PRODUCT not in self.reached:
+            return onward
+        return [(carried(self.operand), self.reached[PRODUCT], True), *onward]
 
     @cached_property
     def alone(self) -> Kernel:

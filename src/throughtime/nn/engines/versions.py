@@ -8,8 +8,8 @@ class Role(Enum):
     """What a tensor is to a stage that takes or writes it."""
 
     GATES = auto()  # the input product
-    PRODUCT = auto()  # the recurrent product, and the rows added to it
-    BIAS = auto()
+    PRODUCT = auto()  # the recurrent product
+    BIAS = auto()  # which is added to it
     VECTOR = auto()  # a further parameter of the cell
     CARRIED = auto()  # a state, or what an earlier stage of the step has made
     LOW = auto()  # its copy for the next product, in the product's dtype

@@ -43,7 +43,7 @@ class References:
         Raises:
             Mistake: a file that cannot be read, or of another number of lines.
         """
-        names = settings.references if isinstance(settings.references, list) else [settings.references or ""]
+        names = _names(settings)
         streams = [_lines("references", name, total) for name in names]
         against = settings.baseline
         baseline = None if against is None else (against, _lines("baseline", against, total))
@@ -100,6 +100,19 @@ class References:
             chance = 1.0 if ours.score == other.score else ours.p_value  # sacrebleu calls no difference significant
             shown += f"  baseline {other.score:6.2f} ± {other.ci:6.2f}  p {chance:.4f}"
         return shown, signatures[name]
+
+
+def compared_files(settings: config.DecodeConfig) -> list[Path]:
+    """The files of `references=` and `baseline=`."""
+    names = [("references", name) for name in _names(settings)]
+    names += [] if settings.baseline is None else [("baseline", settings.baseline)]
+    return [path for setting, name in names for path, _ in paths_under(setting, name)]
+
+
+def _names(settings: config.DecodeConfig) -> list[str]:
+    """What `references=` lists."""
+    references = [] if settings.references is None else settings.references
+    return references if isinstance(references, list) else [references]
 
 
 def _lines(setting: str, name: str, total: int | None) -> list[str]:
