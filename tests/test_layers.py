@@ -91,7 +91,7 @@ LAYERS = [
     ["run.record"],
     ["run.launch", "run.ranking", "run.history", "run.sweep_process", "run.hold"],
     ["run.sweep"],
-    ["run.report"],
+    ["run.report", "run.continuing"],
     ["run.decode.sources", "run.decode.lexical"],
     ["run.decode.reading", "run.decode.loading"],
     ["run.decode.questions", "run.decode.answers", "run.decode.alignment"],

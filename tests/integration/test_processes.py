@@ -8,16 +8,14 @@ import random
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, TINY, settings
+from tests.integration.offline import offline_run
 
 from throughtime.build import parts
 from throughtime.data.batch import IGNORED, PairBatch
@@ -172,32 +170,6 @@ def summed_loss(model: torch.nn.Module, batch: PairBatch) -> tuple[torch.Tensor,
     counted = batch.targets != IGNORED
     chosen = torch.log_softmax(logits, dim=-1)[counted].gather(1, batch.targets[counted][:, None])
     return -chosen.sum(), int(counted.sum())
-
-
-@dataclass(frozen=True)
-class OfflineRun:
-    """What W&B itself reads back of an offline run."""
-
-    facts: dict[str, Any]
-    history: list[dict[str, Any]]
-    exit_code: int
-    samples: dict[str, Any]
-    over: dict[str, str | None]
-    summary: dict[str, Any]
-
-
-def offline_run(file: Path) -> OfflineRun:
-    tool = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    lines = subprocess.run(tool, capture_output=True, text=True, check=True).stdout.splitlines()
-    records: defaultdict[str, list[Any]] = defaultdict(list)
-    for record in map(json.loads, lines):
-        records[record["type"]].append(record.get(record["type"]))
-    history = [row["item"] for row in records["history"]]
-    table = next(row["samples.path"] for row in history if "samples.path" in row)
-    samples = json.loads((file.parent / "files" / table).read_text())
-    over = {one.get("name") or one["glob_name"]: one.get("step_metric") for one in records["metric"]}
-    summary = {name: value for row in records["summary"] for name, value in row.get("update", {}).items()}
-    return OfflineRun(records["run"][0], history, records["exit"][0]["exit_code"], samples, over, summary)
 
 
 def check_offline_runs(sweep: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from lightning import Trainer
 from tests.conftest import FEW_NUMBERS, OF_TEXT, ROOT, STORY, TINY
+from tests.integration.offline import offline_run
 
 from throughtime import compose, config
 from throughtime.callbacks.interruption import Interruption
@@ -281,19 +282,49 @@ LINKS = {
 
 def test_its_curves_begin_at_the_beginning(train: Callable[..., Path], story: Path) -> None:
     """Without what the earlier run has written beyond its last checkpoint."""
-    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "flow.rows=1"]
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16", "flow.rows=1", "tracking=csv"]
     whole = train(*common, "trainer.epochs=3", folder="whole")
     half = train(*common, "trainer.epochs=2", folder="half")
-    kept = (half / "metrics.csv").read_text().splitlines()
-    beyond = ",".join("9999" if name == "step" else "1" for name in kept[0].split(","))
-    (half / "metrics.csv").write_text("\n".join([*kept, beyond, "", "0,1"]))  # the last line cut off by a kill
+    for table in ("metrics.csv", "samples.csv", "gradient_flow.csv"):
+        _write_beyond(half / table)
     lines = (half / "gradient_flow.jsonl").read_text()
     last = json.loads(lines.splitlines()[-1])
     (half / "gradient_flow.jsonl").write_text(lines + json.dumps({**last, "step": 9999}) + '\n{"epoch": 1, "st')
     resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
     found = rows(resumed)
     assert [row for place, row in enumerate(found) if row not in found[:place]] == rows(whole)
-    assert (resumed / "gradient_flow.jsonl").read_text() == (whole / "gradient_flow.jsonl").read_text()
+    samples = [f"samples/epoch=00{epoch}.jsonl" for epoch in range(3)]
+    for name in ("gradient_flow.jsonl", "gradient_flow.csv", "samples.csv", *samples):
+        assert (resumed / name).read_text() == (whole / name).read_text(), name
+
+
+def _write_beyond(table: Path) -> None:
+    """A row of a step behind the checkpoint, and one that a kill has cut off."""
+    names = table.read_text().splitlines()[0].split(",")
+    with table.open("a") as file:
+        file.write(",".join("9999" if name == "step" else "1" for name in names) + "\n\n0,1")
+
+
+def test_its_pictures_of_attention_and_its_curves_on_wandb_begin_there_too(train: Callable[..., Path]) -> None:
+    common = [*FEW_NUMBERS, "tracking=wandb"]
+    half = train(*common, "trainer.epochs=2", folder="half")
+    (half / "alignments" / "epoch=007.html").write_text("of an epoch beyond the checkpoint")
+    resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
+    pictures = sorted(path.name for path in (resumed / "alignments").iterdir())
+    assert pictures == [f"epoch=00{epoch}.html" for epoch in range(3)]
+    files = [next(folder.rglob("run-*.wandb")) for folder in (half, resumed)]
+    losses = [[row for row in offline_run(file).history if "val/loss" in row] for file in files]
+    assert [row["val/loss"] for row in losses[1]][:2] == [row["val/loss"] for row in losses[0]]
+    assert len(losses[1]) == 3
+
+
+def test_a_damaged_record_is_told(train: Callable[..., Path]) -> None:
+    half = train("trainer.epochs=1", folder="half")
+    with (half / "metrics.csv").open("a") as file:
+        names = (half / "metrics.csv").read_text().splitlines()[0].split(",")
+        file.write(",".join("0" if name == "step" else "much" for name in names) + "\n")
+    with pytest.raises(config.Mistake, match="resume=.*much"):
+        train("trainer.epochs=2", f"resume={half}", folder="resumed")
 
 
 @pytest.mark.parametrize("link", LINKS)

@@ -18,7 +18,7 @@ from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
-from throughtime.run import history, launch, report
+from throughtime.run import continuing, launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files, inherited
 from throughtime.train.task import Task
@@ -59,47 +59,29 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     """The run itself, in this process (one of several under DDP)."""
     _quiet()
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
-    start = resumed(settings)
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if not launch.rank():
         copied(prepared.folder / "tokenizers.json", record.folder / "tokenizers.json")
     task, progress = parts.task(settings, prepared), Progress()
+    start = continuing.start_of(settings, task)
     if start is None and settings.start_from is not None:
         inherited.begin(task, checkpoint_files.find(settings.start_from, settings.outputs, "start_from"))
-    if start is not None:
-        _refuse_other_course(settings, task, start)
     tracker = _tracker(settings, record.folder)
     facts: dict[str, Any] | None = None
     try:
         if start is not None and not launch.rank():
-            _take_over(start, record.folder, tracker)
+            continuing.take_over(start, record.folder, tracker)
         trainer = parts.trainer(settings, prepared, tracker, progress, record.folder, launch.world())
         data = parts.datamodule(settings, prepared)
-        report.opening(settings, prepared, task, trainer, start)
-        trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
+        report.opening(settings, prepared, task, trainer, start and start.file)
+        trainer.fit(task, datamodule=data, ckpt_path=start and start.file, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
     finally:
         tracker.finish(facts)
     if trainer.is_global_zero:
-        record.write({"state": "done", "resumed_from": start and str(start), "data": prepared.facts, **facts})
+        record.write({"state": "done", "resumed_from": start and str(start.file), "data": prepared.facts, **facts})
         report.closing(settings, record, _callback(trainer, Decoding).samples, _callback(trainer, GradientFlow).flows)
     return float(facts["objective"])
-
-
-def resumed(settings: config.TrainConfig) -> Path | None:
-    """The checkpoint of `resume=`."""
-    return (
-        None if settings.resume is None else checkpoint_files.find(settings.resume, settings.outputs, "resume", "last")
-    )
-
-
-def _take_over(start: Path, folder: Path, tracker: Tracker) -> None:
-    """Copies the checkpoint, so that the run can be resumed even if it ends before it saves, and the record so far."""
-    copied(start, folder / "checkpoints" / "last.ckpt")
-    earlier = checkpoint_files.run_of(start)
-    if earlier is not None:
-        step = checkpoint.read(start, "resume")["global_step"]
-        history.take_over(earlier, folder, tracker.loggers[0].log_metrics, step)
 
 
 def _tracker(settings: config.TrainConfig, folder: Path) -> Tracker:
@@ -141,37 +123,6 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
 
 def _callback(trainer: Any, kind: type[Callback]) -> Callback:
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
-
-
-def _refuse_other_course(settings: config.TrainConfig, task: Task, start: Path) -> None:
-    """A resumed run must keep the model, the vocabulary, and the kinds of optimiser and schedule that it began with,
-    and may not end before the point that it has reached."""
-    content = checkpoint.read(start, "resume")
-    ours, now = content["throughtime"], task.about
-    for group in ("data", "tokenizer", "model", "cell", "encoder", "context", "optim", "schedule"):
-        for key, value in sorted(now["config"][group].items(), key=lambda item: item[0] != "name"):
-            before = ours["config"][group].get(key)
-            if value != before and (key == "name" or group not in ("optim", "schedule")):
-                setting, allowed = f"{group}.{key}".removesuffix(".name"), config.shown(before)
-                raise config.wrong(setting, value, f"{allowed}, as in the checkpoint resume={start}")
-    completed = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if completed > settings.trainer.epochs:
-        allowed = f"at least {completed}, the epochs that the checkpoint resume={start} has completed"
-        raise config.wrong("trainer.epochs", settings.trainer.epochs, allowed)
-    steps, made = settings.trainer.steps, content["global_step"]
-    if steps is not None and made > steps:
-        allowed = f"at least {made}, the steps that the checkpoint resume={start} has completed"
-        raise config.wrong("trainer.steps", steps, allowed)
-    if content["state_dict"].keys() != task.state_dict().keys():  # noise within a step wraps the cell
-        before = ours["config"]["dropout"]["name"]
-        raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={start}")
-    if ours["tokenizers"] != now["tokenizers"] or _digests(ours) != _digests(now):
-        raise config.wrong("resume", start, "a checkpoint of the same data, and the data has changed since")
-
-
-def _digests(about: dict[str, Any]) -> dict[str, str]:
-    """What identifies the texts of each split."""
-    return {split: fact["sha256"] for split, fact in about["facts"]["splits"].items()}
 
 
 def _quiet() -> None:
