@@ -17,12 +17,14 @@ IDLE = {
     "encoder=convolutional": "cell@encoder.cell=gru model.bidirectional=true model.merge=sum",
     "model.bidirectional=false": "model.merge=sum",
     "data=text data.path={}/story.txt decoding.prompts=[the] flow.rows=0": "decoding.prompt_length=5 flow.steps=9",
+    "data=text data.path={}/story.txt tbptt=off": "batch.restarts=0.5",
     "data=text data.path={}/story.txt data.validation_path={}/story.txt": "data.validation_share=0.2",
     "context=initial_state": "decoding.alignments=3",
     "cell.chrono=9": "cell.forget_bias=3",
     "search.normalisation=none": "search.alpha=0.3",
     "model=prefix_lm tokenizer.joint=true": "encoder=convolutional context=initial_state batch.columns=3",
     "data=text data.path={}/story.txt": "batch.tokens=100 batch.longest=3 decoding.sentences=1 encoder.hidden=3 "
+    "tokenizer.joint=true "
     "encoder=convolutional context=dot teacher.word_dropout=0.5",
 }
 

@@ -190,6 +190,19 @@ def test_a_saved_dataset(tmp_path: Path, streaming: bool) -> None:
     assert pairs_of(splits) == [*ROWS, *ROWS[:3], *ROWS[:2]]
 
 
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_a_saved_dataset_stays_as_it_is_and_the_cache_holds_it_once(tmp_path: Path, streaming: str) -> None:
+    rows = Dataset.from_list([{"source": source, "target": target} for source, target in ROWS])
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "saved")
+    fields = ["data.source_field=source", "data.target_field=target", f"data.streaming={streaming}", "tokenizer=byte"]
+    splits = ["data.validation_split=test", "data.test_split=test"]
+    before = sorted((tmp_path / "saved").rglob("*"))
+    plain = settings("data=hf", f"data.path={tmp_path}/saved", *fields, *splits)
+    folder = prepare(plain.data, plain.tokenizer, tmp_path / "cache").folder
+    assert sorted((tmp_path / "saved").rglob("*")) == before
+    assert len(list(folder.rglob("*.arrow"))) == 3
+
+
 def test_columns_may_have_dots_and_spaces(tmp_path: Path) -> None:
     rows = Dataset.from_list([{"a.b": source, "c d": {"e": {"f": target}}} for source, target in ROWS])
     rows.save_to_disk(tmp_path / "saved")  # without a DatasetDict around it: `train` alone
@@ -205,7 +218,7 @@ def test_a_split_that_is_not_asked_for_may_be_empty(tmp_path: Path) -> None:
     rows = Dataset.from_dict({"text": ["some words"] * 40})
     DatasetDict({"train": rows, "test": rows.select([])}).save_to_disk(tmp_path / "saved")
     given = ["data=hf", f"data.path={tmp_path}/saved", "data.text_field=text", "model=language_model"]
-    assert len(corpus.read(settings(*given).data)["train"]) == 36
+    assert len(list(corpus.read(settings(*given).data)["train"])) == 36
     with pytest.raises(config.Mistake, match="data.test_split=test: allowed is a split with rows in it"):
         corpus.read(settings(*given, "data.test_split=test").data)
     with pytest.raises(config.Mistake, match="data.subset=small: allowed is null with data.path="):
@@ -218,7 +231,7 @@ def test_an_unknown_split_of_files_is_told(tmp_path: Path) -> None:
     given = ["data=hf", f"data.path={tmp_path}/files", "data.text_field=text", "model=language_model"]
     with pytest.raises(config.Mistake, match="data.train_split=trian: allowed is a split of"):
         corpus.read(settings(*given, "data.train_split=trian").data)
-    assert len(corpus.read(settings(*given, "data.train_split='train[:50%]'").data)["train"]) == 18
+    assert len(list(corpus.read(settings(*given, "data.train_split='train[:50%]'").data)["train"])) == 18
 
 
 def test_shares_lie_in_the_order_of_a_texts(tmp_path: Path) -> None:
@@ -244,7 +257,7 @@ def test_shares_of_a_dataset_too_small_for_them(tmp_path: Path) -> None:
     DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
     fields = ["data.source_field=source", "data.target_field=target"]
     small = settings("data=hf", f"data.path={tmp_path}/saved", *fields)
-    assert [len(rows) for rows in corpus.read(small.data).values()] == [2, 0, 0]
+    assert [len(list(rows)) for rows in corpus.read(small.data).values()] == [2, 0, 0]
     with pytest.raises(config.Mistake, match=r"data\.validation_share=0\.05: allowed is enough of the data"):
         prepare(small.data, small.tokenizer, tmp_path)
 

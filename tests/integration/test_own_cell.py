@@ -170,6 +170,24 @@ def test_states_may_have_any_names(lengths: Tensor | None) -> None:
     torch.testing.assert_close(found["fused"], found["loop"])
 
 
+def test_a_derivative_may_need_nothing_but_what_all_steps_share() -> None:
+    class Leaning(Cell):
+        states, gates, vectors = ("h",), 1, ("gain", "direction")
+
+        def __init__(self) -> None:
+            super().__init__(3, 4)
+            self.gain, self.direction = (torch.nn.Parameter(torch.randn(4)) for _ in self.vectors)
+
+        @staticmethod
+        def step(input_gates: Tensor, product: Tensor, state: CellState, gain: Tensor, direction: Tensor) -> CellState:
+            return {"h": input_gates + product + gain * direction}
+
+    cell, inputs = Leaning(), torch.randn(2, 5, 3)
+    outputs = [recurrence.run(cell, inputs, engine=engine)[0] for engine in ("loop", "fused")]
+    gradients = [torch.autograd.grad(found.cos().sum(), list(cell.parameters())) for found in outputs]
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_a_step_with_a_tensor_of_its_own_is_not_compiled() -> None:
     """Or the kernel would keep the value of now, and no gradient would come to it."""
 

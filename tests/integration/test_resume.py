@@ -308,14 +308,28 @@ def _write_beyond(table: Path) -> None:
 def test_its_pictures_of_attention_and_its_curves_on_wandb_begin_there_too(train: Callable[..., Path]) -> None:
     common = [*FEW_NUMBERS, "tracking=wandb"]
     half = train(*common, "trainer.epochs=2", folder="half")
-    (half / "alignments" / "epoch=007.html").write_text("of an epoch beyond the checkpoint")
+    (half / "alignments" / "step=9999.html").write_text("of a step beyond the checkpoint")
     resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
-    pictures = sorted(path.name for path in (resumed / "alignments").iterdir())
-    assert pictures == [f"epoch=00{epoch}.html" for epoch in range(3)]
+    steps = torch.load(half / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] // 2
+    pictures = {path.name for path in (resumed / "alignments").iterdir()}
+    assert pictures == {f"step={epoch * steps}.html" for epoch in (1, 2, 3)}
     files = [next(folder.rglob("run-*.wandb")) for folder in (half, resumed)]
     losses = [[row for row in offline_run(file).history if "val/loss" in row] for file in files]
     assert [row["val/loss"] for row in losses[1]][:2] == [row["val/loss"] for row in losses[0]]
     assert len(losses[1]) == 3
+
+
+def test_a_checkpoint_from_before_a_setting_existed(train: Callable[..., Path], story: Path) -> None:
+    """It held the setting's default."""
+    common = ["data=text", f"data.path={story}", "tbptt.chunk=16"]
+    file = train(*common, folder="half") / "checkpoints" / "last.ckpt"
+    content = torch.load(file, weights_only=True)
+    del content["throughtime"]["config"]["data"]["documents"]
+    torch.save(content, file)
+    train(*common, "trainer.epochs=2", f"resume={file}", folder="resumed")
+    torch.save({**content, "throughtime": {**content["throughtime"], "config": {"seed": "one"}}}, file)
+    with pytest.raises(config.Mistake, match="resume=.*: allowed is a checkpoint whose settings are still known, and "):
+        train(*common, "trainer.epochs=2", f"resume={file}", folder="refused")
 
 
 def test_a_damaged_record_is_told(train: Callable[..., Path]) -> None:

@@ -43,7 +43,8 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
         return None
     overrides = [parsed(text) for text in overrides_in(arguments)]
     sweeping = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
-    if sweeping and (shown := {"--cfg", "-c", "--info", "-i"} & set(arguments)):
+    shown = {"--cfg", "-c", "--info", "-i"} & set(arguments)
+    if sweeping and shown:
         raise config.Mistake(f"{shown.pop()} shows one job: allowed is it without -m.")
     for override in overrides:
         refuse_unknown_choice(override)
@@ -55,8 +56,8 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
     for number, job in enumerate(islice(jobs_of(overrides), COMBINATIONS)):
         jobs.append(config.check(composed(program, job, number), SCHEMAS[program]))
         folders.append(HydraConfig.get().sweep.subdir)
-        if isinstance(jobs[-1], config.TrainConfig):
-            _refuse_unwritable(jobs[-1].outputs)
+        if isinstance(jobs[-1], config.TrainConfig) and not shown:
+            _make_folder(jobs[-1].outputs)
     (folder, count), *_ = Counter(folders).most_common()
     timed = any("${now:" in (override.input_line or "") for override in overrides)  # each job starts at its own time
     if sweeping and count > 1 and not timed:
@@ -91,7 +92,8 @@ def _refuse_misplaced_sweep(override: Override, sweeping: bool, others: list[Ove
         )
 
 
-def _refuse_unwritable(outputs: str) -> None:
+def _make_folder(outputs: str) -> None:
+    """Makes the folder of all runs, unless nothing can be written there."""
     try:
         os.makedirs(outputs, exist_ok=True)
         tempfile.TemporaryFile(dir=outputs).close()

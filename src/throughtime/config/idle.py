@@ -35,8 +35,11 @@ def _of_training(config: TrainConfig) -> list[Idle]:
     model, data = config.model.name, config.data.name
     found = []
     if model == "language_model":
-        found.append(Idle(("batch.tokens", "batch.longest", "decoding.sentences"), f"data={data}", "data of pairs"))
+        of_pairs = ("batch.tokens", "batch.longest", "decoding.sentences", "tokenizer.joint")
+        found.append(Idle(of_pairs, f"data={data}", "data of pairs"))
         found.append(Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm"))
+        if config.tbptt.name == "off":
+            found.append(Idle(("batch.restarts",), "tbptt=off", "a tbptt that cuts the text"))
     else:
         columns = ("batch.columns", "batch.offset", "batch.restarts")
         of_text = (*columns, "decoding.prompts", "decoding.prompt_length", "sampling", "flow.steps")

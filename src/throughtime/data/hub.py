@@ -16,12 +16,13 @@ Rows: TypeAlias = Any  # datasets.Dataset or datasets.IterableDataset
 
 def identity(data: config.HubDataset) -> dict[str, Any]:
     """What determines the rows: the settings, and what `datasets` itself takes as the data's fingerprint."""
-    prints = {split: getattr(rows, "_fingerprint", None) for split, rows in hub(data).items()}
+    prints = {split: getattr(rows, "_fingerprint", None) for split, rows in _splits(data).items()}
     return {**config.plain(data), "datasets": datasets.__version__, "fingerprint": prints}
 
 
 def hub(data: config.HubDataset) -> dict[str, Rows]:
-    """The three splits with `text`, or `source` and `target`, as their columns."""
+    """The three splits with `text`, or `source` and `target`, as their columns; rows are read one after another, as a
+    table of them would be cached beside the user's own."""
     return {split: _columns(data, split, rows) for split, rows in _splits(data).items()}
 
 
@@ -94,7 +95,8 @@ def _columns(data: config.HubDataset, split: str, rows: Rows) -> Rows:
 
     for first in islice(rows, 1):
         pick(first, 0)  # a streamed dataset would refuse a field only later, inside of its own errors
-    return rows.map(pick, with_indices=True, remove_columns=rows.column_names)
+    stream = rows if data.streaming or not len(rows) else rows.to_iterable_dataset()  # which an empty one can't become
+    return stream.map(pick, with_indices=True, remove_columns=rows.column_names)
 
 
 def _text(row: dict[str, Any], setting: str, field: str, place: str) -> str:

@@ -1,6 +1,7 @@
 """Pairs as an Arrow table of token ids, and batches of pairs of about equal length under a budget of tokens."""
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ WIDTH = 4  # lengths that round up to the same multiple of this share a bucket
 def write_pairs(rows: Any, tokenizers: dict[str, Tokenizer], folder: Path) -> dict[str, Any]:
     """Saves the rows with their ids and lengths, and tells how many pairs and tokens."""
     if isinstance(rows, datasets.IterableDataset):
-        rows = _gathered(rows, f"{folder}.streamed")
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            return write_pairs(_gathered(rows, aside), tokenizers, folder)
     if not len(rows):
         return {"pairs": 0}
     rows = rows.map(lambda pairs: _encode(pairs, tokenizers), batched=True, keep_in_memory=len(rows) < 1_000_000)

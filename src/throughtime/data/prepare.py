@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -62,8 +63,9 @@ def prepare(data: config.Data, choice: config.Tokenizer, cache: Path) -> Prepare
 def _clear(cache: Path) -> None:
     """Removes what killed jobs have left half-written."""
     for left in cache.glob("preparing-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a job beside this one has just finished it
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _install(fresh: Path, folder: Path) -> None:

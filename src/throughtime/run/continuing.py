@@ -34,7 +34,7 @@ def start_of(settings: config.TrainConfig, task: Task) -> Start | None:
         raise config.wrong("dropout", settings.dropout.name, f"{before}, as in the checkpoint resume={file}")
     if begun["tokenizers"] != now["tokenizers"] or _digests(begun) != _digests(now):
         raise config.wrong("resume", file, "a checkpoint of the same data, and the data has changed since")
-    return Start(file, content["epoch"], content["global_step"])
+    return Start(file, content["global_step"])
 
 
 def _refuse_other_settings(begun: dict[str, Any], now: dict[str, Any], file: Path) -> None:

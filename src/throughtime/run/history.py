@@ -18,10 +18,9 @@ TABLES = ("samples", "gradient_flow")
 
 
 class Start(NamedTuple):
-    """A checkpoint to go on from: the epoch in which it was saved, from 0, after how many steps."""
+    """A checkpoint to go on from, and after how many steps it was saved."""
 
     file: Path
-    epoch: int
     step: int
 
 
@@ -48,8 +47,8 @@ def _from(earlier: Path, start: Start, folder: Path, tracker: Tracker) -> None:
         _table(earlier / f"{name}.csv", start.step, tracker)
     for file in [earlier / "gradient_flow.jsonl", *(earlier / "samples").glob("epoch=*.jsonl")]:
         _lines(file, folder / file.relative_to(earlier), start.step)
-    for file in (earlier / "alignments").glob("epoch=*.html"):
-        if int(file.stem.partition("=")[2]) <= start.epoch:
+    for file in (earlier / "alignments").glob("step=*.html"):
+        if int(file.stem.removeprefix("step=")) <= start.step:
             copied(file, folder / file.relative_to(earlier))
 
 

@@ -57,6 +57,7 @@ def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
 
 def fit(settings: config.TrainConfig, record: Record) -> float:
     """The run itself, in this process (one of several under DDP)."""
+    compiled_before = graphs.compile_time()
     _quiet()
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
@@ -76,6 +77,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         report.opening(settings, prepared, task, trainer, start and start.file)
         trainer.fit(task, datamodule=data, ckpt_path=start and start.file, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
+        facts["compile_seconds"] = round(graphs.compile_time() - compiled_before, 1)
     finally:
         tracker.finish(facts)
     if trainer.is_global_zero:
@@ -113,7 +115,6 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
         "best_epoch": int(top["epoch"]),
         **fitted,
         "tokens_per_second": speed and round(speed, 1),
-        "compile_seconds": round(graphs.compile_time(), 1),
         "parameters": task.size,
         "checkpoints": {"best": chosen, "last": str(Path(last.dirpath) / "last.ckpt")},
         **{name: value for name, value in top.items() if name.startswith("val/")},

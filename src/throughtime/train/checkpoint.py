@@ -46,6 +46,10 @@ def read(path: Path, setting: str) -> dict[str, Any]:
         raise config.wrong(
             setting, path, f"a checkpoint of format {FORMAT}, and this one has format {ours.get('format')}"
         )
+    try:
+        ours["config"] = config.plain(config.check(ours["config"], config.TrainConfig))  # with the defaults of now
+    except config.Mistake as error:
+        raise config.wrong(setting, path, f"a checkpoint whose settings are still known, and {error}") from error
     return content
 
 

@@ -11,7 +11,6 @@ own.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -182,7 +181,7 @@ class Run:
 
     def _lay_out(self) -> None:
         """Rows for everything that a step takes or writes."""
-        self._rows = {version: repeat(tensor) for version, tensor in self._given.items()}
+        self._rows = {version: [tensor] * self._steps for version, tensor in self._given.items()}
         self._rows[Version(GATES)] = self._gates.unbind(0)
         if self._kernels.setting.masked:
             running, resets = self._given[Version(RUNNING)], self._given[Version(RESETS)]
@@ -214,7 +213,8 @@ class Run:
         run = (stage.forward if self._learning else stage.alone).run
         versions = [*self._kernels.writes[place], *self._kernels.takes[place]]
         product = Version(PRODUCT, place)
-        columns = list(zip(*(repeat(None) if it == product else self._rows[it] for it in versions), strict=False))
+        gaps = [None] * self._steps
+        columns = list(zip(*(gaps if it == product else self._rows[it] for it in versions), strict=True))
         saved = self._saved[place] = []
         if stage.operand is None:
             return ForwardPlan(run, columns, None, (), [], 0, saved)
@@ -273,7 +273,7 @@ class Run:
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
         rows |= {-1 - at: self._rows[version] for at, version in enumerate(writes)}
         rows |= {at: self._rows[version] for at, version in enumerate(takes)}
-        columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=False)) or [()] * self._steps
+        columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=True)) or [()] * self._steps
         slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
         sources = [number for part in stage.differentiated for number, _ in stage.sources[part]]
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
