@@ -172,6 +172,26 @@ def summed_loss(model: torch.nn.Module, batch: PairBatch) -> tuple[torch.Tensor,
     return -chosen.sum(), int(counted.sum())
 
 
+def test_a_task_of_a_cluster_is_a_run_of_its_own(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And records, even if it is not the first of its job's tasks."""
+    tasks = {
+        "NTASKS": 2,
+        "NTASKS_PER_NODE": 2,
+        "PROCID": 1,
+        "LOCALID": 1,
+        "NODEID": 0,
+        "JOB_ID": 7,
+        "JOB_NAME": "train",
+    }
+    for name, value in {**tasks, "NODELIST": "localhost", "JOB_NODELIST": "localhost"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    done = program("train.py", *TINY, *FEW_NUMBERS, "trainer.devices=1", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "val/loss" in (tmp_path / "run" / "metrics.csv").read_text()
+
+
 def check_offline_runs(sweep: Path) -> None:
     """Each job has a run of its own, with its settings, metrics and samples, and the exit code of its end."""
     jobs = {job["job"]: job for job in json.loads((sweep / "sweep.json").read_text())["jobs"]}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from throughtime import config
 from throughtime.build.devices import precision
@@ -104,7 +105,10 @@ def trainer(
         accumulate_grad_batches=choice.accumulate,
         callbacks=_callbacks(settings, prepared, tracker, progress, folder),
         logger=tracker.loggers,
-        plugins=[WholeFiles()],
+        plugins=[
+            WholeFiles(),
+            *([LightningEnvironment()] if world == 1 else []),
+        ],  # whatever a scheduler's variables say
         default_root_dir=folder,
         log_every_n_steps=settings.log_every,
         num_sanity_val_steps=0,

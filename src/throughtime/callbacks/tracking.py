@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from throughtime import config
 
@@ -119,11 +120,12 @@ def _hint(mode: str) -> str:
 
 
 def open_tracker(choice: config.Tracking, run: config.Run, settings: dict[str, Any], folder: Path) -> Tracker:
-    """The tracker of `tracking=`.
+    """The tracker of `tracking=`, in the process that records.
 
     Raises:
         Mistake: `tracking.mode=online` without a login or an answer.
     """
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # a SLURM task that is not the first would record nothing
     if isinstance(choice, config.WandbTracking):
         return WandbTracker(folder, choice, run, settings)
     return CsvTracker(folder) if choice.name == "csv" else Tracker(folder)
