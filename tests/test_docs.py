@@ -100,6 +100,17 @@ def test_command_runs(
     assert "decode" in capsys.readouterr().out
 
 
+def test_the_python_of_a_notebook_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    _, decoding_lines, following_gradients = (ROOT / "docs" / "python.md").read_text().split("```python\n")
+    exec(decoding_lines.partition("```")[0], {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    exec(following_gradients.partition("```")[0], {})
+    assert "decoder.stack.layers.0 h" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
