@@ -19,7 +19,7 @@ from measure import medians, show
 from torch import Tensor, nn
 
 from throughtime import config
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.compose import composed
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
@@ -45,7 +45,7 @@ def step(precision: str, run: Callable[[Tensor], tuple[Tensor, Any]], inputs: Te
 def cell_of(name: str, hidden: int) -> Cell:
     """The cell of `cell=<name>`."""
     settings = config.check(composed("train", [f"cell={name}"]), config.TrainConfig)
-    return cell_class(settings.cell)(hidden, hidden).to(DEVICE)
+    return cell_maker(settings.cell)(hidden, hidden).to(DEVICE)
 
 
 def gates_of(cell: Cell) -> float:

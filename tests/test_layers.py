@@ -67,7 +67,7 @@ LAYERS = [
         "train.quality",
         "train.evaluation",
     ],
-    ["train.output_loss", "train.slowness", "train.flow"],
+    ["train.output_loss", "train.awd_penalty", "train.flow"],
     ["train.flow_picture"],
     ["data.prepare", "train.through_time"],
     ["data.datamodule", "train.task", "train.checkpoint", "train.checkpoint_files", "train.checkpoint_mean"],

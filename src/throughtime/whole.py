@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             fresh.unlink()
 
 
-def copied(source: Path, target: Path) -> None:
+def copy_whole(source: Path, target: Path) -> None:
     """Copies a file, whole or not at all.
 
     Raises:

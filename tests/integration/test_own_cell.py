@@ -11,7 +11,7 @@ from tests.conftest import FEW_NUMBERS, ROOT, TINY
 from torch import Tensor
 
 from throughtime import compose, config
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
@@ -232,6 +232,6 @@ def test_a_step_is_tried(body: str, sentence: str, cell: Path) -> None:
         f"    @staticmethod\n    def step(a, b, state, *vectors):\n        {body}\n"
     )
     with pytest.raises(config.Mistake) as told:
-        cell_class(config.OwnCell("own", f"{cell}:Minimal"))(5, 8)
+        cell_maker(config.OwnCell("own", f"{cell}:Minimal"))(5, 8)
     assert str(told.value).startswith(f"cell.path={cell}:Minimal: allowed is {sentence}")
     assert "\n" not in str(told.value)

@@ -13,7 +13,7 @@ from tests.nn.equations import EQUATIONS
 from torch import Tensor, nn
 
 from throughtime import config
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.nn import recurrence
 from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, LinearCell, Lstm, Mlstm, ReluRnn, Start, TanhRnn
 from throughtime.nn.cells.lstm import ProjectedLstm
@@ -43,7 +43,7 @@ SHAPES = list(product([1, 3], [False, True]))
 @pytest.mark.parametrize("name", [*CELLS, *LINEAR, "rnn", "qrnn", "mlstm"])
 def test_settings_know_which_engines_run_a_cell(name: str) -> None:
     chosen = settings(f"cell={name}", "cell.heads=2" if name in ("slstm", "mlstm") else "seed=1").cell
-    cell = cell_class(chosen)(I, H)
+    cell = cell_maker(chosen)(I, H)
     runs = {"native": type(cell) in KERNELS, "fused": not isinstance(cell, Mlstm)}
     runs["scan"] = isinstance(cell, LinearCell | Mlstm)
     assert config.engines_of(name) == ["auto", "loop", *(engine for engine, has in runs.items() if has)]
@@ -265,7 +265,7 @@ def test_yaml_and_class_begin_alike(name: str) -> None:
     """What a cell is built with in Python is what its YAML file says."""
     overrides = [f"cell.{option}={value}" for option, value in OPTIONS.get(name, {}).items()]
     torch.manual_seed(1)
-    ours = cell_class(settings(f"cell={name}", *overrides).cell)(I, H).state_dict()
+    ours = cell_maker(settings(f"cell={name}", *overrides).cell)(I, H).state_dict()
     torch.manual_seed(1)
     all_close(ours, KINDS[name](I, H).state_dict())
 
@@ -317,7 +317,7 @@ def test_recurrent_weights_begin_as_chosen(name: str) -> None:
 
 
 def test_irnn_keeps_its_state_at_first() -> None:
-    cell = cell_class(settings("cell=irnn").cell)(I, H)
+    cell = cell_maker(settings("cell=irnn").cell)(I, H)
     state = {"h": torch.rand(B, H)}
     close(recurrence.run(cell, torch.zeros(B, T, I), state)[1]["h"], state["h"])
 

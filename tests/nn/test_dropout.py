@@ -9,14 +9,14 @@ import torch
 from tests.conftest import AWD, settings
 
 from throughtime import build, config
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.build.dropout import rates
 from throughtime.nn import recurrence
 from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, Lstm
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.noisy import CandidateDropCell, NoisyCell, VariationalCell, ZoneoutCell
 from throughtime.nn.decoder import Decoder
-from throughtime.nn.dropout import Units, Words
+from throughtime.nn.dropout import UnitDropout, WordDropout
 
 MANY = 20_000
 ROWS, WIDE = 200, 100  # as many, as rows and units of a cell
@@ -29,29 +29,32 @@ def close_share(mask: torch.Tensor, rate: float) -> None:
 
 
 def test_locked_keeps_one_mask_for_all_steps() -> None:
-    outputs = Units(0.3, locked=True)(torch.ones(MANY // 10, 7, 10))
+    outputs = UnitDropout(0.3, locked=True)(torch.ones(MANY // 10, 7, 10))
     assert torch.equal(outputs, outputs[:, :1].expand_as(outputs))
     close_share(outputs[:, 0], 0.3)
     torch.testing.assert_close(outputs.unique(), torch.tensor([0.0, 1 / 0.7]))
 
 
 def test_unlocked_each_step_has_a_mask_of_its_own() -> None:
-    outputs = Units(0.3, locked=False)(torch.ones(MANY // 10, 7, 10))
+    outputs = UnitDropout(0.3, locked=False)(torch.ones(MANY // 10, 7, 10))
     close_share(outputs, 0.3)
     both = (outputs[:, 0] != 0) & (outputs[:, 1] != 0)  # independent: a share of 0.7 squared
     close_share(both, 1 - 0.7**2)
 
 
 def test_a_drawn_mask_serves_all_parts() -> None:
-    for drops, parts in ((Units(0.5, locked=True), torch.ones(2, 3, 400)), (Words(400, 0.5), torch.ones(2, 400, 3))):
-        drawn, given = drops.draw(parts), () if isinstance(drops, Units) else (torch.arange(400).repeat(2, 1),)
+    for drops, parts in (
+        (UnitDropout(0.5, locked=True), torch.ones(2, 3, 400)),
+        (WordDropout(400, 0.5), torch.ones(2, 400, 3)),
+    ):
+        drawn, given = drops.draw(parts), () if isinstance(drops, UnitDropout) else (torch.arange(400).repeat(2, 1),)
         assert torch.equal(drops(*given, parts, drawn), drops(*given, parts, drawn))
         assert not torch.equal(drops(*given, parts), drops(*given, parts, drawn))
 
 
 def test_words_go_as_a_whole() -> None:
     tokens = torch.arange(MANY).repeat(2, 1)
-    vectors = Words(MANY, 0.2)(tokens, torch.ones(2, MANY, 3))
+    vectors = WordDropout(MANY, 0.2)(tokens, torch.ones(2, MANY, 3))
     assert torch.equal(vectors[0], vectors[1])
     assert torch.equal(vectors, vectors[..., :1].expand_as(vectors))
     close_share(vectors[0, :, 0], 0.2)
@@ -77,7 +80,7 @@ def test_dropped_weights_serve_all_steps_and_the_raw_ones_learn(kind: type[Cell]
 
 def test_a_window_loses_the_weights_that_were_drawn() -> None:
     """By every engine the same, which is none of those that are drawn for another run."""
-    cell, inputs = cell_class(settings("cell=qrnn").cell)(3, 20), torch.randn(2, 5, 3)
+    cell, inputs = cell_maker(settings("cell=qrnn").cell)(3, 20), torch.randn(2, 5, 3)
     cell.weight_drop = 0.4
     first, second = cell.draw(2), cell.draw(2)
     outputs = [recurrence.run(cell, inputs, engine=engine, noise=first)[0] for engine in ("loop", "scan", "fused")]
@@ -103,7 +106,7 @@ DISTURBED = [*product(["variational", "zoneout"], NAMES), ("recurrent", "lstm"),
 
 @pytest.mark.parametrize(("kind", "name"), DISTURBED)
 def test_every_engine_runs_a_noisy_cell_alike(kind: str, name: str) -> None:
-    inner = cell_class(settings(f"cell={name}").cell)(3, 8)
+    inner = cell_maker(settings(f"cell={name}").cell)(3, 8)
     makers = {
         "variational": lambda: VariationalCell(inner, 0.3),
         "zoneout": lambda: ZoneoutCell(inner, 0.2, 0.4),
@@ -115,7 +118,7 @@ def test_every_engine_runs_a_noisy_cell_alike(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", [*CELLS, *LINEAR, "rnn", "qrnn", "mlstm"])
 def test_the_schema_knows_which_cells_multiply_a_state(name: str) -> None:
-    cell = cell_class(settings(f"cell={name}").cell)(3, 8)
+    cell = cell_maker(settings(f"cell={name}").cell)(3, 8)
     assert (not any(len(matrix) for matrix, _ in cell.matrices())) == (name in config.WITHOUT_PRODUCT)
     assert (not any(VariationalCell(cell, 0.3)._masked)) == (name in (*config.WITHOUT_PRODUCT, "qrnn"))
 
@@ -269,5 +272,5 @@ def test_evaluation_knows_no_dropout(choice: str) -> None:
 
 
 def test_which_masks_are_locked() -> None:
-    assert rates(settings(*AWD).dropout).module(0.5).locked
-    assert not rates(settings("dropout=zaremba").dropout).module(0.5).locked
+    assert rates(settings(*AWD).dropout).dropout(0.5).locked
+    assert not rates(settings("dropout=zaremba").dropout).dropout(0.5).locked

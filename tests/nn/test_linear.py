@@ -10,7 +10,7 @@ import torch
 from tests.conftest import settings
 from torch import Tensor, nn
 
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.config import Mistake
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
@@ -318,7 +318,7 @@ def test_decay_begins_between_its_bounds() -> None:
 
 
 def test_a_qrnn_of_the_settings_has_their_pooling_and_window() -> None:
-    cell = cell_class(settings("cell=qrnn", "cell.pooling=ifo", "cell.window=4").cell)(I, H)
+    cell = cell_maker(settings("cell=qrnn", "cell.pooling=ifo", "cell.window=4").cell)(I, H)
     assert isinstance(cell, InputQrnn) and cell.sizes["window"] == 3 * I
 
 

@@ -27,7 +27,7 @@ def test_texts_without_spaces_are_split_as_their_language_is() -> None:
     n_grams = [(9 - size) / (10 - size) for size in range(1, 5)]  # of which each size has one wrong
     expected = 100 * math.prod(n_grams) ** 0.25
     for score in ("bleu_zh", "bleu_char"):
-        assert quality.MEASURES[score](ours, theirs) == pytest.approx(expected)  # type: ignore[index]
+        assert quality.MEASURES[score](ours, theirs) == pytest.approx(expected)
 
 
 def test_the_error_rate_of_texts_that_should_be_empty_is_a_number() -> None:
@@ -65,8 +65,8 @@ def test_rouge_is_its_definition() -> None:
     for key, common in overlap.items():
         size = 5 if key == "rouge2" else 6
         f1 = 2 * (common / size) ** 2 / (2 * common / size)
-        assert quality.MEASURES[key]([ours], [theirs]) == pytest.approx(100 * f1)  # type: ignore[index]
-        assert quality.MEASURES[key]([ours, theirs], [theirs, theirs]) == pytest.approx(50 * f1 + 50)  # type: ignore[index]
+        assert quality.MEASURES[key]([ours], [theirs]) == pytest.approx(100 * f1)
+        assert quality.MEASURES[key]([ours, theirs], [theirs, theirs]) == pytest.approx(50 * f1 + 50)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
 """`cell=` -> a function that makes a cell."""
 
-from collections.abc import Callable
 from functools import partial
 
 from throughtime import config
-from throughtime.nn.cells import CELLS, LINEAR, POOLINGS, Cell, Mlstm, ReluRnn, Start, TanhRnn
+from throughtime.nn.cells import CELLS, LINEAR, POOLINGS, Mlstm, ReluRnn, Start, TanhRnn
 from throughtime.nn.cells.own import own_cell
 from throughtime.nn.cells.trial import tried
+from throughtime.nn.stack import CellMaker
 
 
-def cell_class(choice: config.Cell) -> Callable[[int, int], Cell]:
+def cell_maker(choice: config.Cell) -> CellMaker:
     """A function from features and hidden units to the cell of `cell=`, with its settings bound.
 
     Raises:

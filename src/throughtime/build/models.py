@@ -3,7 +3,7 @@
 from torch import nn
 
 from throughtime import config
-from throughtime.build.cells import cell_class
+from throughtime.build.cells import cell_maker
 from throughtime.build.dropout import rates
 from throughtime.data.tokenizer import PAD
 from throughtime.nn.attention import (
@@ -35,7 +35,7 @@ def model(settings: config.TrainConfig, vocabulary: dict[str, int]) -> nn.Module
 def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageModel:
     shape, dropped = settings.model, rates(settings.dropout)
     stack = Stack(
-        cell_class(settings.cell),
+        cell_maker(settings.cell),
         shape.embedding,
         config.widths(shape),
         rates=dropped,
@@ -50,20 +50,20 @@ def _language_model(settings: config.TrainConfig, vocabulary: int) -> LanguageMo
 def _encoder_decoder(settings: config.TrainConfig, source: int, target: int) -> EncoderDecoder:
     shape, dropped = settings.model, rates(settings.dropout)
     assert isinstance(shape, config.EncoderDecoderShape)
-    reader, words = _reader(settings, shape), _embedding(target, shape.embedding)
-    read = words if shape.shared_embedding else _embedding(source, shape.embedding)
-    decoder = _decoder(settings, shape, reader, words)
-    encoder = Encoder(read, reader, dropped, settings.encoder.reverse_source)
-    return EncoderDecoder(encoder, decoder, _output(words, decoder.width, shape.tied), dropped)
+    reader, target_embedding = _reader(settings, shape), _embedding(target, shape.embedding)
+    source_embedding = target_embedding if shape.shared_embedding else _embedding(source, shape.embedding)
+    decoder = _decoder(settings, shape, reader, target_embedding)
+    encoder = Encoder(source_embedding, reader, dropped, settings.encoder.reverse_source)
+    return EncoderDecoder(encoder, decoder, _output(target_embedding, decoder.width, shape.tied), dropped)
 
 
 def _reader(settings: config.TrainConfig, shape: config.EncoderDecoderShape) -> Reader:
     """The encoder of `encoder=`."""
-    choice, widths, dropped = settings.encoder, config.reading_widths(settings), rates(settings.dropout)
+    choice, widths, dropped = settings.encoder, config.encoder_widths(settings), rates(settings.dropout)
     if isinstance(choice, config.ConvolutionalEncoder):
         return ConvolutionalReader(shape.embedding, widths[0], choice.depth, choice.window, choice.layers, dropped)
     stack = Stack(
-        cell_class(config.reading_cell(settings)),
+        cell_maker(config.encoder_cell(settings)),
         shape.embedding,
         widths,
         shape.bidirectional,
@@ -77,7 +77,7 @@ def _reader(settings: config.TrainConfig, shape: config.EncoderDecoderShape) -> 
 
 
 def _decoder(
-    settings: config.TrainConfig, shape: config.EncoderDecoderShape, reader: Reader, words: nn.Embedding
+    settings: config.TrainConfig, shape: config.EncoderDecoderShape, reader: Reader, embedding: nn.Embedding
 ) -> Decoder:
     dropped, features = rates(settings.dropout), shape.embedding
     hidden, form = config.output_width(settings.cell, shape.hidden), _form(shape, settings.context)
@@ -90,17 +90,17 @@ def _decoder(
         features if form.reads_words else 0,
         features if shape.tied else hidden,
     )
-    sees_context = form.early or isinstance(context, Summary)
-    read = features + (seen if sees_context else 0) + (readout.width if form.feeding else 0)
+    sees_context = form.query_before or isinstance(context, Summary)
+    read = features + (seen if sees_context else 0) + (readout.width if form.input_feeding else 0)
     stack = Stack(
-        cell_class(settings.cell),
+        cell_maker(settings.cell),
         read,
         config.widths(shape),
         rates=dropped,
         engine=settings.engine,
         residual=shape.residual,
     )
-    return Decoder(words, stack, Bridge(shape.bridge, reader.sizes, stack), context, readout, form, dropped)
+    return Decoder(embedding, stack, Bridge(shape.bridge, reader.sizes, stack), context, readout, form, dropped)
 
 
 def _form(shape: config.EncoderDecoderShape, choice: config.Context) -> Form:
@@ -134,10 +134,10 @@ def _embedding(vocabulary: int, features: int) -> nn.Embedding:
     return embedding
 
 
-def _output(words: nn.Embedding, hidden: int, tied: bool) -> nn.Linear:
+def _output(embedding: nn.Embedding, hidden: int, tied: bool) -> nn.Linear:
     """The last layer, with the weights of the first where `tied` (Press and Wolf 2017)."""
-    output = Linear(hidden, words.num_embeddings)
+    output = Linear(hidden, embedding.num_embeddings)
     nn.init.zeros_(output.bias)
     if tied:
-        output.weight = words.weight
+        output.weight = embedding.weight
     return output

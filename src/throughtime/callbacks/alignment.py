@@ -27,7 +27,7 @@ class Alignment(lightning.Callback):
     same words. Models without attention have none."""
 
     def __init__(self, settings: config.TrainConfig, prepared: Prepared, tracker: Tracker, folder: Path):
-        self._count = settings.decoding.alignments if config.looks(settings) else 0
+        self._count = settings.decoding.alignments if config.has_attention(settings) else 0
         self._prepared, self._tracker, self._folder = prepared, tracker, folder
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from throughtime import config
 from throughtime.train import checkpoint
 from throughtime.train.ranks import leading
-from throughtime.whole import copied, whole_file
+from throughtime.whole import copy_whole, whole_file
 
 
 class Best(ModelCheckpoint):
@@ -32,7 +32,7 @@ class Best(ModelCheckpoint):
         ours = {path: Path(str(self.dirpath)) / path.name for path in before}
         if leading():
             for path in before:
-                copied(found[path], ours[path])
+                copy_whole(found[path], ours[path])
         taken = {
             "dirpath": self.dirpath,
             "best_model_path": str(ours[before[0]]),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -27,11 +27,27 @@ def settings(program: str, values: DictConfig) -> dict[str, Any]:
     return config.without_leftovers(named, SCHEMAS[program])
 
 
-def composed(program: str, overrides: list[str], number: int = 0) -> dict[str, Any]:
-    """The settings of `program` (train or decode) under the overrides, unchecked; `number` is that of a sweep's job.
+class Job(NamedTuple):
+    """One job of a command line: its settings, unchecked, and its folder below that of the sweep."""
+
+    settings: dict[str, Any]
+    subdir: str
+
+
+def composed(program: str, overrides: list[str]) -> dict[str, Any]:
+    """The settings of `program` (train or decode) under the overrides, unchecked.
 
     Raises:
         Mistake: they can't be composed.
+    """
+    return job_of(program, overrides, 0).settings
+
+
+def job_of(program: str, overrides: list[str], number: int) -> Job:
+    """The sweep's job of that number.
+
+    Raises:
+        Mistake: it can't be composed.
     """
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
@@ -39,7 +55,8 @@ def composed(program: str, overrides: list[str], number: int = 0) -> dict[str, A
         with open_dict(values):
             values.hydra.job.num, values.hydra.job.id = number, f"{number}"
         HydraConfig.instance().set_config(values)  # for ${hydra:job.num} and the like
-        return settings(program, OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"]))
+        plain = settings(program, OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"]))
+        return Job(plain, str(values.hydra.sweep.subdir))
     except (HydraException, OmegaConfBaseException) as error:
         raise config.Mistake(
             f"{' '.join(overrides)} can't be composed: {str(error).strip().splitlines()[0].rstrip('.')}."

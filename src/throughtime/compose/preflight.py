@@ -8,12 +8,20 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 
 from throughtime import config
 from throughtime.compose.command_line import as_written, overrides_in, parsed, split
-from throughtime.compose.composing import SCHEMAS, choices_by_group, composed, jobs_of, keys_in, keys_of, values_of
+from throughtime.compose.composing import (
+    SCHEMAS,
+    choices_by_group,
+    composed,
+    job_of,
+    jobs_of,
+    keys_in,
+    keys_of,
+    values_of,
+)
 
 OF_FILES = ("name", "defaults")  # keys of a choice's file that nobody sets: the choice is made by its group
 COMBINATIONS = 64  # jobs of a sweep checked beforehand; each job checks itself again
@@ -53,9 +61,10 @@ def preflight(program: str, arguments: Sequence[str]) -> Any:
         _refuse_misplaced_sweep(override, sweeping, overrides)
     _refuse_unknown_keys(program, overrides)
     jobs, folders = list[Any](), list[str]()
-    for number, job in enumerate(islice(jobs_of(overrides), COMBINATIONS)):
-        jobs.append(config.check(composed(program, job, number), SCHEMAS[program]))
-        folders.append(HydraConfig.get().sweep.subdir)
+    for number, chosen in enumerate(islice(jobs_of(overrides), COMBINATIONS)):
+        job = job_of(program, chosen, number)
+        jobs.append(config.check(job.settings, SCHEMAS[program]))
+        folders.append(job.subdir)
         if isinstance(jobs[-1], config.TrainConfig) and not shown:
             _make_folder(jobs[-1].outputs)
     (folder, count), *_ = Counter(folders).most_common()

@@ -6,7 +6,7 @@ from throughtime.config.data import has_own
 from throughtime.config.decode_config import DecodeConfig
 from throughtime.config.model import ConvolutionalEncoder, Gates
 from throughtime.config.search import Beam, Search
-from throughtime.config.train_config import TrainConfig, looks
+from throughtime.config.train_config import TrainConfig, has_attention
 
 
 @dataclass(frozen=True)
@@ -33,56 +33,60 @@ def idle(config: TrainConfig | DecodeConfig) -> list[Idle]:
 
 def _of_training(config: TrainConfig) -> list[Idle]:
     model, data = config.model.name, config.data.name
-    found = []
+    idle_settings = []
     if model == "language_model":
         of_pairs = ("batch.tokens", "batch.longest", "decoding.sentences", "tokenizer.joint")
-        found.append(Idle(of_pairs, f"data={data}", "data of pairs"))
-        found.append(Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm"))
+        idle_settings.append(Idle(of_pairs, f"data={data}", "data of pairs"))
+        idle_settings.append(Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm"))
         if config.tbptt.name == "off":
-            found.append(Idle(("batch.restarts",), "tbptt=off", "a tbptt that cuts the text"))
+            idle_settings.append(Idle(("batch.restarts",), "tbptt=off", "a tbptt that cuts the text"))
     else:
         columns = ("batch.columns", "batch.offset", "batch.restarts")
         of_text = (*columns, "decoding.prompts", "decoding.prompt_length", "sampling", "flow.steps")
-        found.append(Idle(of_text, f"data={data}", "data of running text"))
+        idle_settings.append(Idle(of_text, f"data={data}", "data of running text"))
     if config.decoding.prompts is not None:
-        found.append(Idle(("decoding.prompt_length",), "decoding.prompts=[...]", "decoding.prompts=null"))
+        idle_settings.append(Idle(("decoding.prompt_length",), "decoding.prompts=[...]", "decoding.prompts=null"))
     if not config.flow.rows:
-        found.append(Idle(("flow.steps",), "flow.rows=0", "more rows"))
+        idle_settings.append(Idle(("flow.steps",), "flow.rows=0", "more rows"))
     for split in ("validation", "test"):
         if hasattr(config.data, f"{split}_share") and has_own(config.data, split):
             share = f"data.{split}_share"
-            found.append(Idle((share,), f"a {split} split of its own", "one that is split off the training data"))
+            idle_settings.append(
+                Idle((share,), f"a {split} split of its own", "one that is split off the training data")
+            )
     if model != "encoder_decoder":
-        found.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
+        idle_settings.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
     elif isinstance(config.encoder, ConvolutionalEncoder):
         of_cells = ("encoder.cell", "model.bidirectional", "model.merge")
-        found.append(Idle(of_cells, "encoder=convolutional", "encoder=recurrent"))
+        idle_settings.append(Idle(of_cells, "encoder=convolutional", "encoder=recurrent"))
     elif not config.model.bidirectional:
-        found.append(Idle(("model.merge",), "model.bidirectional=false", "model.bidirectional=true"))
-    if not looks(config):
-        found.append(Idle(("decoding.alignments",), "a model without attention", "an attention as context="))
+        idle_settings.append(Idle(("model.merge",), "model.bidirectional=false", "model.bidirectional=true"))
+    if not has_attention(config):
+        idle_settings.append(Idle(("decoding.alignments",), "a model without attention", "an attention as context="))
     if isinstance(config.cell, Gates) and config.cell.chrono is not None:
-        found.append(Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null"))
-    return found
+        idle_settings.append(Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null"))
+    return idle_settings
 
 
 def _of_decoding(config: DecodeConfig) -> list[Idle]:
-    found = []
+    idle_settings = []
     if config.mode == "score":
-        found.append(Idle(("search",), "mode=score", "mode=search"))
+        idle_settings.append(Idle(("search",), "mode=score", "mode=search"))
     if config.shortlist.source is None:
-        found.append(Idle(("shortlist.best", "shortlist.frequent"), "shortlist.source=null", "a text there"))
+        idle_settings.append(Idle(("shortlist.best", "shortlist.frequent"), "shortlist.source=null", "a text there"))
     if config.language_model is None:
-        found.append(Idle(("language_model_weight",), "language_model=null", "a checkpoint there"))
+        idle_settings.append(Idle(("language_model_weight",), "language_model=null", "a checkpoint there"))
     if config.references is None:
-        found.append(Idle(("bootstrap",), "references=null", "texts there"))
-    return found
+        idle_settings.append(Idle(("bootstrap",), "references=null", "texts there"))
+    return idle_settings
 
 
 def _of_search(search: Search) -> list[Idle]:
-    found = []
+    idle_settings = []
     if isinstance(search, Beam) and search.normalisation == "none":
-        found.append(Idle(("search.alpha",), "search.normalisation=none", "search.normalisation=length or gnmt"))
+        idle_settings.append(
+            Idle(("search.alpha",), "search.normalisation=none", "search.normalisation=length or gnmt")
+        )
     if isinstance(search, Beam) and search.groups == 1:
-        found.append(Idle(("search.diversity",), "search.groups=1", "more groups"))
-    return found
+        idle_settings.append(Idle(("search.diversity",), "search.groups=1", "more groups"))
+    return idle_settings

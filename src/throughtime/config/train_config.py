@@ -119,29 +119,29 @@ class TrainConfig:
         _refuse_contradictions(self)
 
 
-def reading_cell(config: "TrainConfig") -> Cell:
+def encoder_cell(config: "TrainConfig") -> Cell:
     """The encoder's cell."""
     return config.encoder.cell or config.cell if isinstance(config.encoder, RecurrentEncoder) else config.cell
 
 
-def reading_widths(config: "TrainConfig") -> list[int]:
+def encoder_widths(config: "TrainConfig") -> list[int]:
     """The hidden units of each layer of the encoder."""
     encoder, shape = config.encoder, config.model
     return [encoder.hidden or widths(shape)[-1]] * (encoder.depth or shape.depth)
 
 
-def looks(config: "TrainConfig") -> bool:
+def has_attention(config: "TrainConfig") -> bool:
     """Whether the model has attention."""
     return isinstance(config.model, EncoderDecoderShape) and not isinstance(config.context, SummaryContext)
 
 
 def memory_width(config: "TrainConfig") -> int:
     """How wide the encoder's outputs are."""
-    layers = reading_widths(config)
+    layers = encoder_widths(config)
     if isinstance(config.encoder, RecurrentEncoder):
         both = isinstance(config.model, EncoderDecoderShape) and config.model.bidirectional
         sides = 2 if both and config.model.merge == "concat" else 1  # type: ignore[union-attr]
-        layers = [sides * output_width(reading_cell(config), hidden) for hidden in layers]
+        layers = [sides * output_width(encoder_cell(config), hidden) for hidden in layers]
     return sum(layers) if config.encoder.layers == "concat" else layers[-1]
 
 
@@ -201,7 +201,7 @@ def _refuse_contradictory_course(config: TrainConfig) -> None:
 
 def _refuse_contradictory_searches(config: TrainConfig) -> None:
     refuse_contradictory_search("search", config.search)
-    if isinstance(config.search, Beam) and config.search.coverage and not looks(config):
+    if isinstance(config.search, Beam) and config.search.coverage and not has_attention(config):
         raise wrong("search.coverage", config.search.coverage, "0 with a model without attention")
     refuse_contradictory_search("sampling", config.sampling)
 
@@ -211,7 +211,7 @@ def _refuse_unlearnable_state(config: "TrainConfig") -> None:
     translates = isinstance(config.model, EncoderDecoderShape)
     if translates and not isinstance(config.encoder, RecurrentEncoder):
         raise wrong("model.learned_state", True, f"false with encoder={config.encoder.name}, which has no state")
-    if isinstance(reading_cell(config) if translates else config.cell, MatrixCell):
+    if isinstance(encoder_cell(config) if translates else config.cell, MatrixCell):
         raise wrong("model.learned_state", True, "false where a cell=mlstm reads, whose memory begins empty")
 
 
@@ -239,13 +239,13 @@ def _refuse_what_pairs_cannot(config: "TrainConfig") -> None:
 
 def _refuse_contradictory_encoder_decoder(config: "TrainConfig", model: EncoderDecoderShape) -> None:
     width, context = output_width(config.cell, model.hidden), config.context
-    group = "cell" if reading_cell(config) is config.cell else "encoder.cell"
-    for hidden in reading_widths(config):
+    group = "cell" if encoder_cell(config) is config.cell else "encoder.cell"
+    for hidden in encoder_widths(config):
         refuse_contradictory_cell(
-            reading_cell(config), hidden, group, f"{'encoder' if config.encoder.hidden else 'model'}.hidden"
+            encoder_cell(config), hidden, group, f"{'encoder' if config.encoder.hidden else 'model'}.hidden"
         )
-    refuse_other_engine(config.engine, reading_cell(config), config.dropout, config.batch.documents)
-    refuse_contradictory_dropout(config.dropout, reading_cell(config))
+    refuse_other_engine(config.engine, encoder_cell(config), config.dropout, config.batch.documents)
+    refuse_contradictory_dropout(config.dropout, encoder_cell(config))
     bare = model.readout == "plain" and context.name in ("initial_state", "every_step")
     if model.tied and bare and model.embedding != width:
         raise _untieable(model, width)

@@ -54,17 +54,18 @@ class Attention(nn.Module, ABC):
         """Queries (rows, time, hidden), a sentence's hypotheses in consecutive rows, and what each row has seen (rows, source
         time, channels)."""
         rows, time, _ = queries.shape
-        found = weights(self.scores(queries.reshape(len(source.mask), -1, queries.shape[-1]), source.keys), source.mask)
-        contexts, looked = self.contexts(found, source.values)
-        return Looked(contexts.view(rows, time, -1), seen, looked.view(rows, time, -1))
+        by_sentence = queries.reshape(len(source.mask), -1, queries.shape[-1])
+        weights = masked_softmax(self.scores(by_sentence, source.keys), source.mask)
+        contexts, attention = self.contexts(weights, source.values)
+        return Looked(contexts.view(rows, time, -1), seen, attention.view(rows, time, -1))
 
-    def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def contexts(self, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Weights in the shape of `scores`, values (sentences, source time, value width) -> contexts (sentences,
         queries, width), and where each query looked, (sentences, queries, source time)."""
-        return found @ values, found
+        return weights @ values, weights
 
 
-def weights(scores: Tensor, mask: Tensor) -> Tensor:
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Scores (sentences, ..., source time) -> weights of sum 1 over the steps of `mask` (sentences, source time)."""
     mask = mask.view(len(mask), *[1] * (scores.dim() - 2), -1)
     dtype = torch.promote_types(scores.dtype, torch.float32)
@@ -120,15 +121,15 @@ class LocationAttention(AdditiveAttention):
         return memory.new_zeros(*memory.shape[:2], 2)
 
     def forward(self, queries: Tensor, source: Attended, seen: Tensor) -> Looked:
-        sentences, contexts, looked = len(source.mask), [], []
+        sentences, contexts, attention = len(source.mask), [], []
         for query in queries.split(1, dim=1):
             located = self.location(self.filter(seen.transpose(1, 2)).transpose(1, 2))
             keys = source.keys[:, None] + located.view(sentences, -1, *located.shape[1:])
-            found = weights(self._compared(query.view(sentences, -1, query.shape[-1]), keys), source.mask)
-            contexts.append((found @ source.values).view(len(query), 1, -1))
-            looked.append(found.view(len(query), 1, -1))
-            seen = torch.stack([looked[-1][:, 0], seen[..., 1] + looked[-1][:, 0]], dim=-1)
-        return Looked(torch.cat(contexts, dim=1), seen, torch.cat(looked, dim=1))
+            weights = masked_softmax(self._compared(query.view(sentences, -1, query.shape[-1]), keys), source.mask)
+            contexts.append((weights @ source.values).view(len(query), 1, -1))
+            attention.append(weights.view(len(query), 1, -1))
+            seen = torch.stack([attention[-1][:, 0], seen[..., 1] + attention[-1][:, 0]], dim=-1)
+        return Looked(torch.cat(contexts, dim=1), seen, torch.cat(attention, dim=1))
 
 
 class MultiheadAttention(Attention):
@@ -149,9 +150,9 @@ class MultiheadAttention(Attention):
         query, key = self._heads(self.query(queries)), self._heads(keys)
         return query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
 
-    def contexts(self, found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def contexts(self, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Where a query looked is the mean over the heads."""
-        return self.out((found @ self._heads(values)).transpose(1, 2).flatten(2)), found.mean(1)
+        return self.out((weights @ self._heads(values)).transpose(1, 2).flatten(2)), weights.mean(1)
 
     def _heads(self, sequence: Tensor) -> Tensor:
         """(sentences, time, hidden) -> (sentences, heads, time, d)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from throughtime.nn.attention import Attended, Attention, Looked
 from throughtime.nn.bridge import Bridge, Summary
 from throughtime.nn.cells import Cell
-from throughtime.nn.dropout import Rates, Words
+from throughtime.nn.dropout import Rates, WordDropout
 from throughtime.nn.encoder import Encoded
 from throughtime.nn.readout import Readout
 from throughtime.nn.stack import Layer, Stack, StackNoise, StackState, TextNoise
@@ -19,14 +19,14 @@ from throughtime.nn.state import detach, in_chunks
 class Form(NamedTuple):
     """How the context and the last readout reach the decoder beyond its first state.
 
-    `early`: the query is the state before a step, and the context goes into the stack's input (Bahdanau et al. 2015);
+    `query_before`: the query is the state before a step, and the context goes into the stack's input (Bahdanau et al. 2015);
     otherwise the query is the state after it (Luong et al. 2015). A summary is an input at every step either way.
-    `feeding`: the previous step's readout goes into the stack's input (Luong et al. 2015, section 3.3).
+    `input_feeding`: the previous step's readout goes into the stack's input (Luong et al. 2015, section 3.3).
     `reads_context`, `reads_words`: what the readout sees besides the stack's output.
     """
 
-    early: bool = False
-    feeding: bool = False
+    query_before: bool = False
+    input_feeding: bool = False
     reads_context: bool = False
     reads_words: bool = False
 
@@ -55,8 +55,8 @@ class DecoderState(NamedTuple):
 class Decoder(nn.Module):
     """Teacher-forced or step by step: token ids (batch, time) and a state -> readouts (batch, time, width) and a state.
 
-    The stack's input is [word; context if a summary or early; readout if fed]. All steps go through the stack at once
-    unless each needs what the step before it has attended to or read out.
+    The stack's input is [word; the context, if it is a summary or queried before the step; the readout, if it is fed
+    back]. All steps go through the stack at once, unless each needs what the step before it has attended to or read out.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         rates: Rates,
     ):
         super().__init__()
-        self.words = Words(embedding.num_embeddings, rates.words)
+        self.word_dropout = WordDropout(embedding.num_embeddings, rates.words)
         self.embedding, self.stack, self.bridge, self.readout = embedding, stack, bridge, readout
         self.attention = context if isinstance(context, Attention) else None
         self.summary = context if isinstance(context, Summary) else None
@@ -87,8 +87,8 @@ class Decoder(nn.Module):
         return DecoderState(
             source=DecoderSource(Attended(keys, values, encoded.mask), summary),
             stack=stack,
-            output=self._output(stack) if self.form.early else none,
-            fed=memory.new_zeros(len(memory), self.width) if self.form.feeding else none,
+            output=self._output(stack) if self.form.query_before else none,
+            fed=memory.new_zeros(len(memory), self.width) if self.form.input_feeding else none,
             seen=seen,
             attention=memory.new_zeros(len(memory), 1, 0),
         )
@@ -100,33 +100,35 @@ class Decoder(nn.Module):
 
     def draw(self, rows: int) -> TextNoise | None:
         """In training, the noise of whole targets; without it every call of `forward` draws its own."""
-        return TextNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
+        return (
+            TextNoise(self.word_dropout.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
+        )
 
     def forward(
         self, tokens: Tensor, state: DecoderState, noise: TextNoise | None = None
     ) -> tuple[Tensor, DecoderState]:
         noise = noise or self.draw(len(tokens))
-        words, found = self.words(tokens, self.embedding(tokens), noise and noise.words), []
-        for part in words.split(1 if self.form.early or self.form.feeding else words.shape[1], dim=1):
+        words, readouts = self.word_dropout(tokens, self.embedding(tokens), noise and noise.words), []
+        for part in words.split(1 if self.form.query_before or self.form.input_feeding else words.shape[1], dim=1):
             readout, state = self._advance(part, state, noise and noise.stack)
-            found.append(readout)
-        return torch.cat(found, dim=1), state
+            readouts.append(readout)
+        return torch.cat(readouts, dim=1), state
 
     def _advance(self, words: Tensor, state: DecoderState, noise: StackNoise | None) -> tuple[Tensor, DecoderState]:
         """Words (batch, time, features): of all steps, or of a single one."""
         source, hypotheses = state.source, len(words) // len(state.source.summary)
         summary = _at_every_step(source.summary.repeat_interleave(hypotheses, dim=0), words)
         looked = Looked(summary, state.seen, state.attention)
-        if self.attention and self.form.early:
+        if self.attention and self.form.query_before:
             looked = self.attention(state.output[:, None], source.attended, state.seen)
         read = torch.cat([words, looked.context, _at_every_step(state.fed, words)], dim=-1)
         outputs, stack = self.stack(read, state.stack, noise=noise)
-        if self.attention and not self.form.early:
+        if self.attention and not self.form.query_before:
             looked = self.attention(outputs, source.attended, state.seen)
         contexts, spoken = [looked.context] if self.form.reads_context else [], [words] if self.form.reads_words else []
         readout = self.readout(outputs, *contexts, *spoken)
-        output = outputs[:, -1] if self.form.early else state.output
-        fed = readout[:, -1] if self.form.feeding else state.fed
+        output = outputs[:, -1] if self.form.query_before else state.output
+        fed = readout[:, -1] if self.form.input_feeding else state.fed
         return readout, DecoderState(source, stack, output, fed, looked.seen, looked.attention)
 
     def in_chunks(self, tokens: Tensor, state: DecoderState, chunk: int | None) -> Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 
-class Units(nn.Module):
+class UnitDropout(nn.Module):
     """Drops units at a rate, independently at every step or, if `locked`, by one mask for all steps of a sequence (Gal
     and Ghahramani 2016): (batch, time, features) -> the same."""
 
@@ -27,7 +27,7 @@ class Units(nn.Module):
         return inputs if mask is None else inputs * mask.to(inputs.dtype)
 
 
-class Words(nn.Module):
+class WordDropout(nn.Module):
     """Drops whole words, each at all its places in a batch alike (Gal and Ghahramani 2016, section 4.2).
 
     tokens (batch, time) and their vectors (batch, time, features) -> the vectors, some zero, the others scaled up.
@@ -64,6 +64,6 @@ class Rates(NamedTuple):
     zoneout: tuple[float, float] | None = None
     candidate: float = 0.0
 
-    def module(self, rate: float) -> Units:
+    def dropout(self, rate: float) -> UnitDropout:
         """What drops units at a rate."""
-        return Units(rate, self.locked)
+        return UnitDropout(rate, self.locked)

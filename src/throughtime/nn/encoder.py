@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from throughtime.nn.cells import Cell
 from throughtime.nn.convolution import Convolution
-from throughtime.nn.dropout import Rates, Words
+from throughtime.nn.dropout import Rates, WordDropout
 from throughtime.nn.engines.masks import column, counted
 from throughtime.nn.products import Linear
 from throughtime.nn.recurrence import reverse
@@ -50,13 +50,13 @@ class Encoder(nn.Module):
     def __init__(self, embedding: nn.Embedding, reader: Reader, rates: Rates, reversed_source: bool = False):
         super().__init__()
         self.embedding, self.reader, self._reversed = embedding, reader, reversed_source
-        self.words = Words(embedding.num_embeddings, rates.words)
-        self.dropout = rates.module(rates.outputs)
+        self.word_dropout = WordDropout(embedding.num_embeddings, rates.words)
+        self.dropout = rates.dropout(rates.outputs)
 
     def forward(self, source: Tensor, lengths: Tensor) -> Encoded:
         if self._reversed:
             source = reverse(source[..., None], lengths - 1)[..., 0]
-        memory, state = self.reader(self.words(source, self.embedding(source)), lengths)
+        memory, state = self.reader(self.word_dropout(source, self.embedding(source)), lengths)
         if self._reversed:
             memory = reverse(memory, lengths - 1)
         return Encoded(self.dropout(memory), counted(source, lengths), state)
@@ -119,7 +119,7 @@ class ConvolutionalReader(Reader):
         super().__init__()
         self.project, self._combination = Linear(features, hidden), combination
         self.layers = nn.ModuleList(Convolution(hidden, 2 * hidden, window) for _ in range(depth))
-        self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
+        self.before, self.between = rates.dropout(rates.inputs), rates.dropout(rates.between)
         self.width = combined_width([hidden] * depth, combination)
         self.sizes = [{"h": self.width}]
 

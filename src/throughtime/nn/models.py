@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from throughtime.data.tokenizer import BOS, PAD
 from throughtime.nn.decoder import Decoder, DecoderState, cut_off
-from throughtime.nn.dropout import Rates, Words
+from throughtime.nn.dropout import Rates, WordDropout
 from throughtime.nn.encoder import Encoder
 from throughtime.nn.stack import Stack, StackState, TextNoise
 from throughtime.nn.state import in_chunks
@@ -20,7 +20,10 @@ class LanguageModel(nn.Module):
     def __init__(self, embedding: nn.Embedding, stack: Stack, output: nn.Linear, rates: Rates):
         super().__init__()
         self.embedding, self.stack, self.output = embedding, stack, output
-        self.words, self.dropout = Words(embedding.num_embeddings, rates.words), rates.module(rates.outputs)
+        self.word_dropout, self.dropout = (
+            WordDropout(embedding.num_embeddings, rates.words),
+            rates.dropout(rates.outputs),
+        )
 
     def forward(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
         """(batch, time) and the state carried in -> logits (batch, time, vocabulary) and the state after the last step."""
@@ -29,7 +32,9 @@ class LanguageModel(nn.Module):
 
     def draw(self, rows: int) -> TextNoise | None:
         """In training, the noise of texts that come in parts; without it every part draws its own."""
-        return TextNoise(self.words.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
+        return (
+            TextNoise(self.word_dropout.draw(self.embedding.weight), self.stack.draw(rows)) if self.training else None
+        )
 
     def outputs(
         self,
@@ -41,9 +46,9 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, StackState]:
         """What the stack makes of the tokens, (batch, time, width), and the state after the last step, or after each row's
         first `lengths` (batch,) steps; before the steps in `resets` (batch, time) the state starts afresh."""
-        words = self.words(tokens, self.embedding(tokens), noise and noise.words)
-        found: tuple[Tensor, StackState] = self.stack(words, state, lengths, resets, noise and noise.stack)
-        return found
+        vectors = self.word_dropout(tokens, self.embedding(tokens), noise and noise.words)
+        outputs, state = self.stack(vectors, state, lengths, resets, noise and noise.stack)
+        return outputs, state
 
     def read(self, tokens: Tensor, lengths: Tensor, noise: TextNoise | None = None) -> StackState:
         """The state after each row's first `lengths` tokens; (batch, time), (batch,)."""
@@ -85,7 +90,7 @@ class EncoderDecoder(nn.Module):
     def __init__(self, encoder: Encoder, decoder: Decoder, output: nn.Linear, rates: Rates):
         super().__init__()
         self.encoder, self.decoder, self.output = encoder, decoder, output
-        self.dropout = rates.module(rates.outputs)
+        self.dropout = rates.dropout(rates.outputs)
 
     def forward(self, source: Tensor, source_lengths: Tensor, tokens: Tensor, chunk: int | None = None) -> Tensor:
         """Teacher forcing: source (batch, source time), bos + target (batch, time) -> logits (batch, time, vocabulary)."""

@@ -58,7 +58,7 @@ def _read_out_the_source(decoder: Decoder, precision: Precision) -> None:
     """Where only the readout sees the context c, and c is a sum of the source's values v, attention gets the values
     already multiplied by the readout's weight: W_c c = W_c sum_s a_s v_s = sum_s a_s (W_c v_s)."""
     attention, readout = decoder.attention, decoder.readout
-    if attention is None or decoder.form.early or isinstance(attention, MultiheadAttention):
+    if attention is None or decoder.form.query_before or isinstance(attention, MultiheadAttention):
         return
     decoder.readout = made_ready = ReadyReadout(readout, decoder.stack.width, attention.width, precision)
     attention.value = nn.Sequential(attention.value, ReadyLinear(made_ready.of_context, None, "float32"))

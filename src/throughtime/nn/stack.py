@@ -109,7 +109,7 @@ class Stack(nn.Module):
             self.layers.append(layer)
             self.residual.append(residual and self.width == layer.width)
             self.width = layer.width
-        self.before, self.between = rates.module(rates.inputs), rates.module(rates.between)
+        self.before, self.between = rates.dropout(rates.inputs), rates.dropout(rates.between)
 
     def initial_state(self, rows: int) -> StackState:
         """The state that every cell begins with."""

@@ -9,7 +9,7 @@ from throughtime.run import history
 from throughtime.run.history import Start
 from throughtime.train import checkpoint, checkpoint_files
 from throughtime.train.task import Task
-from throughtime.whole import copied
+from throughtime.whole import copy_whole
 
 FIXED = ("data", "tokenizer", "model", "cell", "encoder", "context")  # what the weights depend on
 KINDS = ("optim", "schedule")  # whose kind the saved state depends on; their numbers may change
@@ -64,5 +64,5 @@ def _digests(about: dict[str, Any]) -> dict[str, str]:
 
 def take_over(start: Start, folder: Path, tracker: Tracker) -> None:
     """Copies the checkpoint, so that the run can be resumed even if it ends before it saves, and the record so far."""
-    copied(start.file, folder / "checkpoints" / "last.ckpt")
+    copy_whole(start.file, folder / "checkpoints" / "last.ckpt")
     history.take_over(start, folder, tracker)

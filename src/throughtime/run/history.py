@@ -12,7 +12,7 @@ from typing import NamedTuple
 from throughtime import config
 from throughtime.callbacks.tracking import Tracker
 from throughtime.train.checkpoint_files import run_of
-from throughtime.whole import copied, whole_file
+from throughtime.whole import copy_whole, whole_file
 
 TABLES = ("samples", "gradient_flow")
 
@@ -49,7 +49,7 @@ def _from(earlier: Path, start: Start, folder: Path, tracker: Tracker) -> None:
         _lines(file, folder / file.relative_to(earlier), start.step)
     for file in (earlier / "alignments").glob("step=*.html"):
         if int(file.stem.removeprefix("step=")) <= start.step:
-            copied(file, folder / file.relative_to(earlier))
+            copy_whole(file, folder / file.relative_to(earlier))
 
 
 def _metrics(file: Path, until: int, tracker: Tracker) -> None:

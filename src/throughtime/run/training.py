@@ -22,7 +22,7 @@ from throughtime.run import continuing, launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files, inherited
 from throughtime.train.task import Task
-from throughtime.whole import copied
+from throughtime.whole import copy_whole
 
 Callback = TypeVar("Callback")
 
@@ -62,7 +62,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
     if not launch.rank():
-        copied(prepared.folder / "tokenizers.json", record.folder / "tokenizers.json")
+        copy_whole(prepared.folder / "tokenizers.json", record.folder / "tokenizers.json")
     task, progress = parts.task(settings, prepared), Progress()
     start = continuing.start_of(settings, task)
     if start is None and settings.start_from is not None:

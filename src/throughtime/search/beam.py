@@ -130,8 +130,8 @@ def _chosen(beams: Beams, steps: Tensor, choice: config.Beam, phrases: Phrases |
     if choice.groups > 1:
         return best_in_groups(steps, totals, choice.size, choice.groups, choice.diversity)
     # At most `size` of the best 2 x size end in eos, so enough others are among them.
-    found = best_extensions(steps, totals, 2 * choice.size)
-    return split(found, choice.size, min(choice.size, width * (vocabulary - 1)))
+    best = best_extensions(steps, totals, 2 * choice.size)
+    return split(best, choice.size, min(choice.size, width * (vocabulary - 1)))
 
 
 def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None:
@@ -147,12 +147,13 @@ def _covered(beams: Beams, scores: Scores, choice: config.Beam) -> Tensor | None
     return scores.attention if beams.covered is None else beams.covered + scores.attention
 
 
-def _ranked(beams: Beams, found: Extensions, covered: Tensor | None, choice: config.Beam) -> Ranked:
+def _ranked(beams: Beams, extensions: Extensions, covered: Tensor | None, choice: config.Beam) -> Ranked:
     """Extensions as complete hypotheses with their scores; placeholders score -inf."""
-    tokens = grown(beams.tokens, found.parents, found.tokens)
-    lengths = torch.full_like(found.tokens, tokens.shape[2])
-    score = Score(choice)(found.log_probability, lengths, None if covered is None else at(covered, found.parents))
-    return _once(Ranked(score, found.log_probability, lengths, tokens), choice)
+    tokens = grown(beams.tokens, extensions.parents, extensions.tokens)
+    lengths = torch.full_like(extensions.tokens, tokens.shape[2])
+    received = None if covered is None else at(covered, extensions.parents)
+    score = Score(choice)(extensions.log_probability, lengths, received)
+    return _once(Ranked(score, extensions.log_probability, lengths, tokens), choice)
 
 
 def _once(ranked: Ranked, choice: config.Beam) -> Ranked:

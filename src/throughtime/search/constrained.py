@@ -61,14 +61,15 @@ def best_with(
     """
     incomplete = phrases.lacking(tokens, sentences) > 0
     steps[..., EOS] = steps[..., EOS].masked_fill(incomplete, -torch.inf)
-    found = Extensions.side_by_side(
+    extensions = Extensions.side_by_side(
         [best_extensions(steps, totals, 2 * size * (phrases.tokens + 1)), _tried(phrases, sentences, steps, totals)]
     )
-    found = _each_once(found, steps.shape[2])
-    lacking, ends = phrases.lacking(grown(tokens, found.parents, found.tokens), sentences), found.tokens == EOS
-    complete = _best(found, lacking == 0, size)
+    extensions = _each_once(extensions, steps.shape[2])
+    lacking = phrases.lacking(grown(tokens, extensions.parents, extensions.tokens), sentences)
+    ends = extensions.tokens == EOS
+    complete = _best(extensions, lacking == 0, size)
     ended = complete._replace(log_probability=complete.log_probability.masked_fill(complete.tokens != EOS, -torch.inf))
-    banks = [_best(found, (lacking == count) & ~ends, size) for count in range(phrases.tokens + 1)]
+    banks = [_best(extensions, (lacking == count) & ~ends, size) for count in range(phrases.tokens + 1)]
     return ended, Extensions.side_by_side(banks)
 
 
@@ -81,17 +82,17 @@ def _tried(phrases: Phrases, sentences: Tensor, steps: Tensor, totals: Tensor) -
     return Extensions(parents.flatten(1), tokens.flatten(1), log_probability.flatten(1))
 
 
-def _each_once(found: Extensions, vocabulary: int) -> Extensions:
+def _each_once(extensions: Extensions, vocabulary: int) -> Extensions:
     """The same extensions, with repetitions at -inf."""
-    places, order = (found.parents * vocabulary + found.tokens).sort(dim=1, stable=True)
+    places, order = (extensions.parents * vocabulary + extensions.tokens).sort(dim=1, stable=True)
     again = torch.zeros_like(places, dtype=torch.bool)
     again[:, 1:] = places[:, 1:] == places[:, :-1]
     repeated = torch.zeros_like(again).scatter(1, order, again)
-    return found._replace(log_probability=found.log_probability.masked_fill(repeated, -torch.inf))
+    return extensions._replace(log_probability=extensions.log_probability.masked_fill(repeated, -torch.inf))
 
 
-def _best(found: Extensions, among: Tensor, count: int) -> Extensions:
+def _best(extensions: Extensions, among: Tensor, count: int) -> Extensions:
     """The `count` most probable of those `among` (sentences, found); if there are fewer, the rest is at -inf."""
-    kept = found.log_probability.masked_fill(~among, -torch.inf)
+    kept = extensions.log_probability.masked_fill(~among, -torch.inf)
     log_probability, places = kept.topk(min(count, kept.shape[1]), dim=1)
-    return Extensions(found.parents.gather(1, places), found.tokens.gather(1, places), log_probability)
+    return Extensions(extensions.parents.gather(1, places), extensions.tokens.gather(1, places), log_probability)

@@ -54,15 +54,15 @@ def _largest(values: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tenso
     in_row = blocks.shape[2]
     chosen = (blocks.amax(dim=3) + offsets).flatten(1).topk(count).indices
     inside = blocks.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, BLOCK))
-    found = (inside + offsets[..., 0].gather(1, chosen // in_row)[..., None]).flatten(1).topk(count).indices
-    block = chosen.gather(1, found // BLOCK)
-    return block // in_row, block % in_row * BLOCK + found % BLOCK
+    places = (inside + offsets[..., 0].gather(1, chosen // in_row)[..., None]).flatten(1).topk(count).indices
+    block = chosen.gather(1, places // BLOCK)
+    return block // in_row, block % in_row * BLOCK + places % BLOCK
 
 
-def split(found: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
+def split(extensions: Extensions, size: int, width: int) -> tuple[Extensions, Extensions]:
     """The first `size`, with those that do not end in eos at -inf; and the first `width` that do not end."""
-    ends = found.tokens == EOS
-    best = Extensions(*(column[:, :size] for column in found))
+    ends = extensions.tokens == EOS
+    best = Extensions(*(column[:, :size] for column in extensions))
     ended = best._replace(log_probability=best.log_probability.masked_fill(~ends[:, :size], -torch.inf))
     places = ends.argsort(dim=1, stable=True)[:, :width]
-    return ended, Extensions(*(column.gather(1, places) for column in found))
+    return ended, Extensions(*(column.gather(1, places) for column in extensions))

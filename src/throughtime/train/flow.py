@@ -29,22 +29,22 @@ def gradient_flow(model: nn.Module, batch: TextChunk | PairBatch, rows: int, ste
     """The flow through the first `rows` of a batch; in a text up to `steps` back, and not beyond a reset of the state.
     As in evaluation there is no noise, nor is the gradient cut, to show what a cut would remove. The model and its
     gradients are left unchanged."""
-    found: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    curves_by_state: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for part in _without_padding(batch, rows, steps):
         for key, norms in _norms(watched(model), part).items():
-            found[key] += norms
-    return [Flow(layer, state, _mean(curves)) for (layer, state), curves in found.items()]
+            curves_by_state[key] += norms
+    return [Flow(layer, state, _mean(curves)) for (layer, state), curves in curves_by_state.items()]
 
 
 def reach(flows: list[Flow]) -> dict[str, int]:
     """For each layer and direction, the farthest step back at which the gradient with respect to one of its states is
     still above the share `FAINT` of its largest."""
-    found: dict[str, int] = {}
+    reached: dict[str, int] = {}
     for flow in flows:
         largest = max(flow.norms)
         far = max((back for back, norm in enumerate(flow.norms) if norm > FAINT * largest), default=0)
-        found[flow.layer] = max(found.get(flow.layer, 0), far)
-    return found
+        reached[flow.layer] = max(reached.get(flow.layer, 0), far)
+    return reached
 
 
 def append(file: Path, at: dict[str, int], flows: list[Flow]) -> None:
@@ -55,10 +55,10 @@ def append(file: Path, at: dict[str, int], flows: list[Flow]) -> None:
 
 def read(file: Path) -> dict[int, list[Flow]]:
     """The flows recorded in a file, by step, the last one last; none where there is no file."""
-    found: defaultdict[int, list[Flow]] = defaultdict(list)
+    flows: defaultdict[int, list[Flow]] = defaultdict(list)
     for line in map(json.loads, file.read_text(encoding="utf-8").splitlines() if file.exists() else ()):
-        found[line["step"]].append(Flow(line["layer"], line["state"], line["norms"]))
-    return dict(found)
+        flows[line["step"]].append(Flow(line["layer"], line["state"], line["norms"]))
+    return dict(flows)
 
 
 def _without_padding(batch: TextChunk | PairBatch, rows: int, steps: int) -> Iterator[TextChunk | PairBatch]:

@@ -43,18 +43,18 @@ class _OutputLoss(torch.autograd.Function):
         whole = lower.dtype == weight.dtype
         multiply = multiplication(lower, rows, bias if whole else None)
         sums, learning = weight.new_zeros(2), any(ctx.needs_input_grad)
-        slopes = features.new_empty((len(features) if learning else 0, len(weight)))
+        logit_gradients = features.new_empty((len(features) if learning else 0, len(weight)))
         for start in range(0, len(features), rows):
             block = slice(start, start + rows)
             logits = multiply(features[block])
             logits = logits if whole else logits.to(weight.dtype).add_(bias)
-            chances = torch.softmax(logits, dim=-1, out=slopes[block] if whole and learning else None)
-            sums += _losses(logits, chances, targets[block], smoothing)
+            probabilities = torch.softmax(logits, dim=-1, out=logit_gradients[block] if whole and learning else None)
+            sums += _losses(logits, probabilities, targets[block], smoothing)
             if learning:
-                _become_slopes(chances, targets[block], smoothing)
+                _probabilities_to_gradients_(probabilities, targets[block], smoothing)
                 if not whole:
-                    slopes[block] = chances
-        ctx.save_for_backward(slopes, features, lower, bias, targets)
+                    logit_gradients[block] = probabilities
+        ctx.save_for_backward(logit_gradients, features, lower, bias, targets)
         total, smoothed = sums[0].clone(), sums[1].clone()
         ctx.mark_non_differentiable(total)
         return total, smoothed
@@ -62,36 +62,36 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor, above: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, features, weight, bias, targets = ctx.saved_tensors
+        logit_gradients, features, weight, bias, targets = ctx.saved_tensors
         of_features, of_weight, of_bias, *_ = ctx.needs_input_grad
-        scale, counted = above.to(slopes.dtype), (targets != IGNORED).to(slopes.dtype)
+        scale, counted = above.to(logit_gradients.dtype), (targets != IGNORED).to(logit_gradients.dtype)
         by_row = (scale * counted)[:, None]
         return (
-            slopes @ weight * by_row if of_features else None,
-            (slopes.t() @ (features * by_row)).to(bias.dtype) if of_weight else None,
-            ((counted @ slopes) * scale).to(bias.dtype) if of_bias else None,
+            logit_gradients @ weight * by_row if of_features else None,
+            (logit_gradients.t() @ (features * by_row)).to(bias.dtype) if of_weight else None,
+            ((counted @ logit_gradients) * scale).to(bias.dtype) if of_bias else None,
             None,
             None,
         )
 
 
-def _losses(logits: Tensor, chances: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+def _losses(logits: Tensor, probabilities: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Logits and probabilities (rows, words) -> the sum of the losses, and of the smoothed losses, (2,).
 
     `total`, the logarithm of the sum of exponentials, is computed at the likeliest word, whose probability is never too
     small.
     """
     counted = targets != IGNORED
-    total = logits.amax(dim=1, keepdim=True) - chances.amax(dim=1, keepdim=True).log()
+    total = logits.amax(dim=1, keepdim=True) - probabilities.amax(dim=1, keepdim=True).log()
     plain = ((total - logits.gather(1, targets.clamp(min=0)[:, None]))[:, 0] * counted).sum()
     evenly = ((total[:, 0] - logits.mean(dim=1)) * counted).sum() if smoothing else plain
     return torch.stack([plain, (1 - smoothing) * plain + smoothing * evenly])
 
 
-def _become_slopes(chances: Tensor, targets: Tensor, smoothing: float) -> None:
+def _probabilities_to_gradients_(probabilities: Tensor, targets: Tensor, smoothing: float) -> None:
     """Turns probabilities (rows, words) into the derivative of each row's smoothed loss with respect to its logits, as
     if all rows counted."""
     if smoothing:
-        chances.sub_(smoothing / chances.shape[1])
-    hit = torch.full_like(chances[:, :1], smoothing - 1)
-    chances.scatter_add_(1, targets.clamp(min=0)[:, None], hit)
+        probabilities.sub_(smoothing / probabilities.shape[1])
+    hit = torch.full_like(probabilities[:, :1], smoothing - 1)
+    probabilities.scatter_add_(1, targets.clamp(min=0)[:, None], hit)

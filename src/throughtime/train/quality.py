@@ -105,15 +105,10 @@ def _python_tokens(code: str) -> Iterator[str]:
         return
 
 
-MEASURES: dict[config.Score, Measure] = {
-    "exact_match": by_metric("exact_match"),
-    "bleu": by_metric("bleu"),
-    **{name: by_metric(name) for name in ("bleu_lowercase", "bleu_intl", "bleu_zh", "bleu_char")},
-    "chrf": by_metric("chrf"),
+MEASURES: dict[str, Measure] = {
+    **{name: by_metric(name) for name in METRICS if name != "ter"},
     "token_error_rate": token_error_rate,
-    "rouge1": rouge("rouge1"),
-    "rouge2": rouge("rouge2"),
-    "rougeL": rouge("rougeL"),
+    **{key: rouge(key) for key in ("rouge1", "rouge2", "rougeL")},
     "token_bleu": token_bleu,
     "parses": parses,
 }

@@ -67,12 +67,12 @@ class Task(lightning.LightningModule):
         """The losses of a batch; state is carried where the model carries one."""
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        found = self.losses(batch, "train")
-        total, targets = of_all_ranks(torch.stack([found.total.detach(), found.targets.to(found.total.dtype)]))
+        losses = self.losses(batch, "train")
+        total, targets = of_all_ranks(torch.stack([losses.total.detach(), losses.targets.to(losses.total.dtype)]))
         self.train_loss.update(total, targets)
         self._tokens = self._tokens + targets.long()  # stays on the device, so as not to wait for it
         self.log("train/loss", total / targets, prog_bar=True)
-        mean = per_token(found.minimised, targets) + found.penalty
+        mean = per_token(losses.minimised, targets) + losses.penalty
         return self._accumulation.add(mean, targets, batch.targets.shape[1])
 
     def on_after_backward(self) -> None:
@@ -90,9 +90,9 @@ class Task(lightning.LightningModule):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Any, split: str) -> Losses:
-        found = self.losses(batch, split)
-        self._mean(split).update(found.total.detach(), found.targets)
-        return found
+        losses = self.losses(batch, split)
+        self._mean(split).update(losses.total.detach(), losses.targets)
+        return losses
 
     def _mean(self, split: str) -> TokenMean:
         return {"val": self.val_loss, "test": self.test_loss}[split]

@@ -12,8 +12,8 @@ from throughtime.data.batch import TextChunk
 from throughtime.nn.models import LanguageModel
 from throughtime.nn.stack import StackState
 from throughtime.nn.state import detach, leaves, with_leaves
+from throughtime.train.awd_penalty import awd_penalty
 from throughtime.train.output_loss import output_loss
-from throughtime.train.slowness import slowness
 
 
 class Reading(NamedTuple):
@@ -37,7 +37,7 @@ def read(model: LanguageModel, chunk: TextChunk, state: StackState, dropout: con
             parts.append(outputs)
         onward = state if end == chunk.onward else onward
     outputs = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, -chunk.targets.shape[1] :]
-    return Reading(*_judged(model, chunk.targets, outputs, dropout), detach(onward))
+    return Reading(*_losses(model, chunk.targets, outputs, dropout), detach(onward))
 
 
 def read_checkpointed(
@@ -77,12 +77,12 @@ class _Part(nn.Module):
 
     def forward(self, chunk: TextChunk, before: Tensor | None, *carried: Tensor) -> tuple[Tensor, ...]:
         outputs, state = self.model.outputs(chunk.tokens, with_leaves(self._state, carried), chunk.resets)
-        judged = _judged(self.model, chunk.targets, outputs, self._dropout, before, self._whole)
+        losses = _losses(self.model, chunk.targets, outputs, self._dropout, before, self._whole)
         kept = [outputs[:, -1:], *leaves(state)]
-        return (*judged, *(tensor.clone() for tensor in kept))  # a view would keep all steps alive
+        return (*losses, *(tensor.clone() for tensor in kept))  # a view would keep all steps alive
 
 
-def _judged(
+def _losses(
     model: LanguageModel,
     targets: Tensor,
     outputs: Tensor,
@@ -90,7 +90,7 @@ def _judged(
     before: Tensor | None = None,
     whole: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The summed loss of outputs (batch, time, width), the number of targets, and the penalty of `slowness`."""
+    """The summed loss of outputs (batch, time, width), the number of targets, and the penalty of `awd_penalty`."""
     dropped = model.dropout(outputs)
     losses = output_loss(model.output, dropped, targets)
-    return losses.minimised, losses.targets, slowness(outputs, dropped, dropout, before, whole)
+    return losses.minimised, losses.targets, awd_penalty(outputs, dropped, dropout, before, whole)

@@ -3,7 +3,7 @@
 import torch
 from tests.conftest import settings
 
-from throughtime.train.slowness import slowness
+from throughtime.train.awd_penalty import awd_penalty
 
 
 def test_penalties_are_the_papers() -> None:
@@ -13,5 +13,5 @@ def test_penalties_are_the_papers() -> None:
     jumps = [float(outputs[row, time + 1, unit] - outputs[row, time, unit]) for row in range(2) for time in range(3)
              for unit in range(5)]  # fmt: skip
     expected = 2 * squares + 3 * sum(jump**2 for jump in jumps) / 30
-    torch.testing.assert_close(slowness(outputs, dropped, choice), torch.tensor(expected))
-    assert slowness(outputs, dropped, settings("dropout=zaremba").dropout) == 0
+    torch.testing.assert_close(awd_penalty(outputs, dropped, choice), torch.tensor(expected))
+    assert awd_penalty(outputs, dropped, settings("dropout=zaremba").dropout) == 0

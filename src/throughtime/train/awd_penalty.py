@@ -5,7 +5,7 @@ from torch import Tensor
 from throughtime import config
 
 
-def slowness(
+def awd_penalty(
     outputs: Tensor, dropped: Tensor, choice: config.Dropout, before: Tensor | None = None, whole: int | None = None
 ) -> Tensor:
     """What AWD adds to the loss: alpha times the mean square of the dropped outputs, and beta times that of the outputs'
