@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -170,6 +171,23 @@ def summed_loss(model: torch.nn.Module, batch: PairBatch) -> tuple[torch.Tensor,
     counted = batch.targets != IGNORED
     chosen = torch.log_softmax(logits, dim=-1)[counted].gather(1, batch.targets[counted][:, None])
     return -chosen.sum(), int(counted.sum())
+
+
+def test_a_killed_process_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what another process of the run makes of it."""
+    few = [*FEW_NUMBERS, "data.train=400", "batch.tokens=64", "trainer.epochs=1000", "trainer.validate_every=10"]
+    line = [sys.executable, str(ROOT / "train.py"), *TINY, *few, "trainer.devices=2", "hydra.run.dir=run"]
+    run = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.1)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    _, told = run.communicate()
+    sentence = f"A process of {tmp_path}/run was killed, maybe for want of memory; resume={tmp_path}/run continues it."
+    assert run.returncode == 2
+    assert told.strip().splitlines()[-1] == f"error: {sentence}"
+    assert "Traceback" not in told
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["error"] == sentence
 
 
 def test_a_task_of_a_cluster_is_a_run_of_its_own(

@@ -146,16 +146,40 @@ def test_translator(train: Callable[..., Path]) -> None:
     same(whole, train(*FEW_NUMBERS, "trainer.epochs=3", "dropout=zaremba", f"resume={half}", folder="resumed"))
 
 
+@pytest.mark.parametrize("more", [True, False])
 @pytest.mark.parametrize("corpus", ["text", "pairs"])
-def test_the_next_epoch_may_have_other_batches(train: Callable[..., Path], story: Path, corpus: str) -> None:
-    text = ["data=text", f"data.path={story}", "tbptt.chunk=16"], ["tbptt.chunk=64"]
-    before, now = {"text": text, "pairs": ([*FEW_NUMBERS, "batch.tokens=64"], ["batch.tokens=512"])}[corpus]
-    half = train(*before, folder="half")
-    other = train(*before, *now, folder="other")
-    resumed = train(*before, *now, "trainer.epochs=2", f"resume={half}", folder="resumed")
-    steps = {folder: json.loads((folder / "summary.json").read_text())["steps"] for folder in (half, other, resumed)}
-    assert steps[half] > steps[other] > 0
-    assert steps[resumed] == steps[half] + steps[other]
+def test_the_next_epoch_may_have_other_batches(
+    train: Callable[..., Path], story: Path, corpus: str, more: bool
+) -> None:
+    common = {"text": ["data=text", f"data.path={story}"], "pairs": FEW_NUMBERS}[corpus]
+    few, many = {"text": ("tbptt.chunk=64", "tbptt.chunk=16"), "pairs": ("batch.tokens=512", "batch.tokens=64")}[corpus]
+    before, now = (few, many) if more else (many, few)
+    half = train(*common, before, folder="half")
+    other = train(*common, now, folder="other")
+    resumed = train(*common, now, "trainer.epochs=3", f"resume={half}", folder="resumed")
+    first, further = (at["step"] for folder in (half, other) for at in history(folder))
+    assert (further > first) == more
+    ends = [(0, first), (1, first + further), (2, first + 2 * further)]
+    assert [(at["epoch"], at["step"]) for at in history(resumed)] == ends
+    summary = json.loads((resumed / "summary.json").read_text())
+    assert (summary["epochs"], summary["steps"]) == (3, first + 2 * further)
+
+
+def test_a_run_that_is_done_may_be_resumed(train: Callable[..., Path]) -> None:
+    done = train(*FEW_NUMBERS, "trainer.epochs=2", "flow.rows=1", folder="done")
+    again = train(*FEW_NUMBERS, "trainer.epochs=2", "flow.rows=1", f"resume={done}", folder="again")
+    same(done, again)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (done, again)]
+    assert [summary["epochs"] for summary in summaries] == [2, 2]
+    assert (again / "gradient_flow.png").exists()
+
+
+@pytest.mark.parametrize("summary", ["", "{}"])
+def test_a_damaged_summary_is_told(train: Callable[..., Path], summary: str) -> None:
+    half = train(*FEW_NUMBERS, folder="half")
+    (half / "summary.json").write_text(summary)
+    with pytest.raises(config.Mistake, match=f"resume={half}: allowed is a run whose summary.json is whole"):
+        compose.continued([f"resume={half}"])
 
 
 def test_what_is_said_anew_of_one_place_leaves_another(train: Callable[..., Path]) -> None:

@@ -35,6 +35,8 @@ class GradientFlow(lightning.Callback):
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if self._follows(trainer):
             self._followed = read(self._folder / "gradient_flow.jsonl")  # of the run that this one resumes
+            if self._followed:
+                self._draw(max(self._followed))
 
     def on_validation_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -31,11 +31,20 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
     start = _checkpoint(said, "resume", "last")
     earlier = checkpoint_files.run_of(start)
-    begun = json.loads((earlier / "summary.json").read_text())["overrides"] if earlier else []
+    begun = _overrides(earlier / "summary.json") if earlier else []
     own = ("hydra.", "hydra/", "resume")  # of the earlier run alone
     before = [text for text in begun if place_of(parsed(text)) not in said and not text.startswith(own)]
     by_path = {said["resume"].input_line: as_text("resume", str(start))} if said["resume"].value() == "last" else {}
     return [*_still_settings(before, list(said.values())), *(by_path.get(text, text) for text in arguments)]
+
+
+def _overrides(summary: Path) -> list[str]:
+    """What a run was started with."""
+    try:
+        return list(json.loads(summary.read_text())["overrides"])
+    except (ValueError, KeyError) as error:
+        allowed = f"a run whose {summary.name} is whole, and this one's is not"
+        raise config.wrong("resume", summary.parent, allowed) from error
 
 
 def _with_newest_run(arguments: Sequence[str], said: dict[str, Override]) -> list[str]:

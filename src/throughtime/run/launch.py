@@ -51,13 +51,15 @@ def processes(count: int, folder: Path) -> float:
     meeting = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     workers = [_started(place, count, folder, meeting.port) for place in range(count)]
     with _passing_signals_on(workers) as caught:
-        codes = _ended(workers, caught)
+        failure = _ended(workers, caught)
     summary = read_summary(folder)
-    if summary["state"] == "done" and not any(codes):
+    if summary["state"] == "done" and not failure:
         return float(summary["objective"])
-    if caught:
-        raise SystemExit(128 + caught[0])
-    raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {next(filter(None, codes))}.")
+    if caught or failure > 128:
+        raise SystemExit(128 + caught[0] if caught else failure)
+    if failure == -signal.SIGKILL:
+        raise Mistake(f"A process of {folder} was killed, maybe for want of memory; resume={folder} continues it.")
+    raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {failure}.")
 
 
 def _started(place: int, count: int, folder: Path, port: int) -> Worker:
@@ -89,14 +91,16 @@ def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _ended(workers: list[Worker], caught: list[int]) -> list[int]:
-    """The workers' exit codes; if one fails, the others are killed after a while, unless a signal is being handled."""
-    until = float("inf")
+def _ended(workers: list[Worker], caught: list[int]) -> int:
+    """Waits for all workers; the exit code of the one that failed first, or 0. The others of one that fails are killed
+    after a while, those of one that was killed at once, unless a signal is being handled."""
+    until, failure = float("inf"), 0
     while any(worker.poll() is None for worker in workers):
-        if not caught and any(worker.poll() for worker in workers):
-            until = min(until, time.monotonic() + GRACE)
+        failure = failure or next(filter(None, (worker.poll() for worker in workers)), 0)
+        if failure and not caught:
+            until = min(until, time.monotonic() + (0 if failure == -signal.SIGKILL else GRACE))
         if time.monotonic() > until and not caught:
             for worker in workers:
                 worker.kill()
         time.sleep(OFTEN)
-    return [worker.wait() for worker in workers]
+    return failure or next(filter(None, (worker.wait() for worker in workers)), 0)

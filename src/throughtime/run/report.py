@@ -30,10 +30,10 @@ def opening(settings: config.TrainConfig, prepared: Prepared, task: Task, traine
     counts = ", ".join(f"{fact[unit]:,} {split}" for split, fact in prepared.facts["splits"].items())
     vocabulary = ", ".join(f"{side} {size:,}" for side, size in prepared.facts["vocabulary"].items())
     _console.print(f"data   {settings.data.name}: {unit} {counts}; {settings.tokenizer.name} vocabulary {vocabulary}")
-    shape = settings.model
+    shape, world = settings.model, trainer.world_size
     _console.print(
         f"model  {shape.name}: {shape.depth} x {settings.cell.name}({shape.hidden}), {task.size:,} parameters,"
-        f" {trainer.precision_plugin.precision} on {task.device if trainer.world_size == 1 else trainer.world_size}"
+        f" {trainer.precision_plugin.precision} on {task.device if world == 1 else f'{world} processes'}"
     )
 
 

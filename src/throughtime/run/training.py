@@ -20,7 +20,7 @@ from throughtime.data.prepare import prepare
 from throughtime.nn.engines import graphs
 from throughtime.run import continuing, launch, report
 from throughtime.run.record import Record
-from throughtime.train import checkpoint, checkpoint_files, inherited
+from throughtime.train import checkpoint, checkpoint_files, course, inherited
 from throughtime.train.task import Task
 from throughtime.whole import copy_whole
 
@@ -96,7 +96,11 @@ def _conclude(trainer: Any, task: Task, data: Any, progress: Progress, settings:
     """Tests the best checkpoint and gathers the record's facts."""
     progress.pause()
     speed = progress.speed(task.tokens_seen)
-    fitted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "train_tokens": task.tokens_seen}
+    fitted = {
+        "epochs": course.completed_epochs(trainer),
+        "steps": trainer.global_step,
+        "train_tokens": task.tokens_seen,
+    }
     best, *_, last = trainer.checkpoint_callbacks
     if len(progress.history) == progress.earlier:  # a resumed run had nothing left to do
         trainer.validate(task, datamodule=data, verbose=False)

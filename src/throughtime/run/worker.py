@@ -13,6 +13,7 @@ from throughtime.run import launch, training
 from throughtime.run.record import Record
 
 PATIENCE = 2.0  # seconds that the other ranks give the first to record an error that all of them met
+MOMENT = 0.3  # seconds in which the launcher ends this process, if the error is only that another one was killed
 
 
 def main(folder: Path) -> None:
@@ -25,8 +26,7 @@ def main(folder: Path) -> None:
         with training.in_memory(settings):
             training.fit(settings, record)
     except BaseException as error:
-        if launch.rank():
-            time.sleep(PATIENCE)
+        time.sleep(PATIENCE if launch.rank() else MOMENT)
         if not record.fail(error) or isinstance(error, config.Mistake | OSError | KeyboardInterrupt):
             sys.exit(2)
         raise

@@ -149,6 +149,7 @@ class Task(lightning.LightningModule):
             self._restored = ranks[self.global_rank]
 
     def on_train_start(self) -> None:
+        course.recount(self.trainer)
         if self._restored is None:
             if self.global_rank:  # the model is the same everywhere, the noise must not be
                 torch.manual_seed(self._settings.seed + self.global_rank)
