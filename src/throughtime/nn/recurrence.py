@@ -6,7 +6,7 @@ from torch import Tensor
 from throughtime import config
 from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
 from throughtime.nn.cells.base import CellState, Matrices, Noise
-from throughtime.nn.engines import graphs
+from throughtime.nn.engines import compiling
 from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused, why_not_fused
 from throughtime.nn.engines.loop import loop
@@ -97,7 +97,7 @@ def _run(
     return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
 
 
-def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None, compiling: bool) -> str:
+def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None, may_compile: bool) -> str:
     """The fastest engine for a batch: `scan` where the recurrence is linear; torch's where it has the cell and the batch
     (on a CPU the derivative of its packed sequences takes time quadratic in the length); the compiled one where there
     is enough work."""
@@ -109,7 +109,7 @@ def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor |
     if plain and (inputs.is_cuda or steps == 1 or (type(cell) is Lstm and not _low_and_wide(cell))):
         return "native"
     worth = steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING
-    if compiling and worth and graphs.why_not_compiled(inputs.device) is None:
+    if may_compile and worth and compiling.why_not_compiled(inputs.device) is None:
         return "fused"
     return "native" if plain else "loop"
 

@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from throughtime import config
 from throughtime.nn.cells.base import Cell, CellState, Matrices
-from throughtime.nn.engines import graphs
-from throughtime.nn.engines.graphs import Kind
+from throughtime.nn.engines import compiling
+from throughtime.nn.engines.compiling import Kind
 from throughtime.nn.engines.masks import Masks
 from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.replay import Passes, Tapes
@@ -72,7 +72,7 @@ def fused(
 
 def why_not_fused(device: torch.device) -> str | None:
     """Why this engine cannot run on a device (reported once), or None where it can."""
-    reason = graphs.why_not_compiled(device)
+    reason = compiling.why_not_compiled(device)
     if reason:
         tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
     return reason

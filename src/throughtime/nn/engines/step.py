@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from throughtime.nn.cells.base import Cell, CellState
-from throughtime.nn.engines import graphs
-from throughtime.nn.engines.graphs import Derived, Kernel, Kind
+from throughtime.nn.engines import compiling, deriving
+from throughtime.nn.engines.compiling import Kernel, Kind
+from throughtime.nn.engines.deriving import Derived
 from throughtime.nn.engines.versions import BIAS, GATES, OUTPUT, PRODUCT, RESETS, RUNNING, Part, Role, Version, carried
 
 Incoming = tuple[int, torch.dtype]  # a gradient on its way to a carried tensor: the number it goes by, and its dtype
@@ -52,9 +53,9 @@ class StageKernels:
         self._known = list(known)
         kinds = self._taken(cell, known)
         self.takes = list(kinds)
-        self._stand_ins = graphs.stand_ins(list(kinds.values()), setting.device)
+        self._stand_ins = compiling.stand_ins(list(kinds.values()), setting.device)
         results = self._results(dict(zip(self.takes, self._stand_ins, strict=True)))
-        self.writes = dict(zip(results, graphs.kinds_of(list(results.values())), strict=True))
+        self.writes = dict(zip(results, compiling.kinds_of(list(results.values())), strict=True))
         self.differentiated = [part for part in self.writes if part.role is not Role.LOW]
         self.sources: dict[Part, list[Incoming]] = {}
         self.first = 0  # the number of the first of the `flows`; the others' follow
@@ -108,7 +109,7 @@ class StageKernels:
     def derived(self) -> Derived:
         """The traced function and derivative."""
         differentiable = [part not in (BIAS, RUNNING, RESETS) for part in self.takes]
-        return graphs.derive(self._function, self._stand_ins, differentiable, len(self.differentiated))
+        return deriving.derive(self._function, self._stand_ins, differentiable, len(self.differentiated))
 
     @property
     def saves_product(self) -> bool:
@@ -131,21 +132,21 @@ class StageKernels:
     @cached_property
     def alone(self) -> Kernel:
         """The forward kernel where no gradient is wanted: takes -> writes."""
-        return graphs.kernel(self._function, self._stand_ins)
+        return compiling.kernel(self._function, self._stand_ins)
 
     @cached_property
     def forward(self) -> Kernel:
         """Takes -> writes, then what else the backward kernel needs."""
-        return graphs.kernel(self.derived.forward, self._stand_ins, slots=len(self.writes))
+        return compiling.kernel(self.derived.forward, self._stand_ins, slots=len(self.writes))
 
     @cached_property
     def backward(self) -> Kernel:
         """What was saved, then the sources of each result's gradient -> the gradients in the slots of `reached`."""
-        takes, results = graphs.kinds_of(self._stand_ins), self.forward.kinds
+        takes, results = compiling.kinds_of(self._stand_ins), self.forward.kinds
         saved = [takes[place] if place >= 0 else results[-1 - place] for place in self.derived.saved]
         sources = [(*self.writes[part][:2], dtype) for part in self.differentiated for _, dtype in self.sources[part]]
-        stand_ins = [graphs.like(kind, self._stand_ins) for kind in [*saved, *sources]]
-        return graphs.kernel(self._summed_backward, stand_ins)
+        stand_ins = [compiling.like(kind, self._stand_ins) for kind in [*saved, *sources]]
+        return compiling.kernel(self._summed_backward, stand_ins)
 
     def _summed_backward(self, *tensors: Tensor) -> Sequence[Tensor]:
         saved, sources = tensors[: len(self.derived.saved)], iter(tensors[len(self.derived.saved) :])
