@@ -20,10 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from throughtime import config
 from throughtime.nn.cells.base import Cell, CellState, Matrices
-from throughtime.nn.engines import compiling
 from throughtime.nn.engines.compiling import Kind
 from throughtime.nn.engines.masks import Masks
-from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.replay import Passes, Tapes
 from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels, vectors
 from throughtime.nn.engines.versions import (
@@ -68,14 +66,6 @@ def fused(
     run = tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], kind)
     outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
-
-
-def why_not_fused(device: torch.device) -> str | None:
-    """Why this engine cannot run on a device (reported once), or None where it can."""
-    reason = compiling.why_not_compiled(device)
-    if reason:
-        tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
-    return reason
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
