@@ -7,7 +7,7 @@ from torch import Tensor
 
 from throughtime import config
 from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
-from throughtime.nn.cells.base import CellState, Matrices, Noise
+from throughtime.nn.cells.base import CellState, Drawn, Matrices
 from throughtime.nn.engines import compiling
 from throughtime.nn.engines.chunkwise import chunkwise
 from throughtime.nn.engines.fused import fused
@@ -38,7 +38,7 @@ def run(
     backward: bool = False,
     engine: str = "auto",
     resets: Tensor | None = None,
-    noise: Noise | None = None,
+    drawn: Drawn | None = None,
 ) -> tuple[Tensor, CellState]:
     """Runs a cell over time.
 
@@ -51,7 +51,7 @@ def run(
             fastest of those that need no compiler; one that lacks a cell, or cannot run a batch, leaves it to `loop`.
         resets: (batch, time), steps before which a row restarts from `cell.initial_state`; backward, too, no state
             crosses the boundary before such a step.
-        noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
+        drawn: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
 
     Returns:
         Outputs (batch, time, width), zero beyond a row's length, and the state after each row's last step.
@@ -62,11 +62,11 @@ def run(
     """
     cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
     _refuse_other_shapes(cell, inputs, state)
-    noise = noise or cell.draw(len(inputs))
-    batch = Batch(cell.with_noise(inputs, noise), state, lengths, resets)
+    drawn = drawn or cell.draw(len(inputs))
+    batch = Batch(cell.with_noise(inputs, drawn), state, lengths, resets)
     if not backward:
-        return _run(cell, batch, engine, noise.matrices)
-    outputs, state = _run(cell, _from_behind(batch), engine, noise.matrices)
+        return _run(cell, batch, engine, drawn.matrices)
+    outputs, state = _run(cell, _from_behind(batch), engine, drawn.matrices)
     return reverse(outputs, lengths), state
 
 
