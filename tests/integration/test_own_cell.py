@@ -17,7 +17,7 @@ from throughtime.nn.cells import Cell
 from throughtime.nn.cells.base import CellState
 from throughtime.nn.cells.lstm import PeepholeLstm
 from throughtime.nn.cells.own import own_cell
-from throughtime.nn.engines import graphs
+from throughtime.nn.engines import compiling
 from throughtime.run import decoding
 
 
@@ -215,7 +215,7 @@ def test_a_compiler_that_fails_is_told_in_a_sentence(
     def failing(*_: object) -> None:
         raise RuntimeError("the disk is full\nand more")
 
-    monkeypatch.setattr(graphs, "compiled", failing)
+    monkeypatch.setattr(compiling, "compiled", failing)
     cell, inputs = PeepholeLstm(3, 64), torch.randn(16, 32, 3)
     with pytest.raises(config.Mistake, match="loop for PeepholeLstm, whose step can't be compiled: the disk is full"):
         recurrence.run(cell, inputs, engine="fused")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from throughtime.nn.cells import Cell
-from throughtime.nn.engines import fused, graphs
+from throughtime.nn.engines import compiling, fused
 
 _ALIKE: dict[object, Cell] = {}
 
@@ -20,8 +20,8 @@ def interpreted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(
             fused, "_kernels", lambda cell, *rest: traced(_ALIKE.setdefault(_shapes(cell), cell), *rest)
         )
-        monkeypatch.setattr(graphs, "compiled", lambda graph, _: lambda tensors: run_graph(graph, tensors))
-        monkeypatch.setattr(graphs, "why_not_compiled", lambda _: None)
+        monkeypatch.setattr(compiling, "compiled", lambda graph, _: lambda tensors: run_graph(graph, tensors))
+        monkeypatch.setattr(compiling, "why_not_compiled", lambda _: None)
 
 
 def _shapes(cell: Cell) -> object:

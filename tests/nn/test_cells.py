@@ -17,7 +17,7 @@ from throughtime.build.cells import cell_maker
 from throughtime.nn import recurrence
 from throughtime.nn.cells import CELLS, LINEAR, Cell, Gru, LinearCell, Lstm, Mlstm, ReluRnn, Start, TanhRnn
 from throughtime.nn.cells.lstm import ProjectedLstm
-from throughtime.nn.engines import graphs
+from throughtime.nn.engines import compiling
 from throughtime.nn.engines.fused import Run
 from throughtime.nn.engines.native import KERNELS
 from throughtime.nn.stack import Stack
@@ -220,7 +220,7 @@ def test_a_reset_begins_anew(name: str, engine: str) -> None:
 
 
 @pytest.mark.compiled
-@pytest.mark.skipif(graphs.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
+@pytest.mark.skipif(compiling.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
 @pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm", "slstm"])
 def test_compiled_kernels_equal_the_loop(name: str) -> None:
     cell = stirred(KINDS[name](I, H))

@@ -65,10 +65,10 @@ def test_words_go_as_a_whole() -> None:
 def test_dropped_weights_serve_all_steps_and_the_raw_ones_learn(kind: type[Cell], engine: str) -> None:
     cell = kind(3, 50)
     cell.weight_drop, inputs = 0.4, torch.randn(2, 5, 3)
-    noise = cell.draw(2)
-    ((dropped, _),) = noise.matrices
+    drawn = cell.draw(2)
+    ((dropped, _),) = drawn.matrices
     close_share(dropped, 0.4)
-    outputs, _ = recurrence.run(cell, inputs, engine=engine, noise=noise)
+    outputs, _ = recurrence.run(cell, inputs, engine=engine, drawn=drawn)
     (gradient,) = torch.autograd.grad(outputs.square().sum(), cell.weight_hidden)
     twin = kind(3, 50)
     twin.load_state_dict(cell.state_dict() | {"weight_hidden": dropped.detach()})
@@ -83,10 +83,10 @@ def test_a_window_loses_the_weights_that_were_drawn() -> None:
     cell, inputs = cell_maker(settings("cell=qrnn").cell)(3, 20), torch.randn(2, 5, 3)
     cell.weight_drop = 0.4
     first, second = cell.draw(2), cell.draw(2)
-    outputs = [recurrence.run(cell, inputs, engine=engine, noise=first)[0] for engine in ("loop", "scan", "fused")]
+    outputs = [recurrence.run(cell, inputs, engine=engine, drawn=first)[0] for engine in ("loop", "scan", "fused")]
     torch.testing.assert_close(outputs[1], outputs[0])
     torch.testing.assert_close(outputs[2], outputs[0])
-    assert not torch.allclose(recurrence.run(cell, inputs, engine="scan", noise=second)[0], outputs[0])
+    assert not torch.allclose(recurrence.run(cell, inputs, engine="scan", drawn=second)[0], outputs[0])
 
 
 def units(engine: str, cell: NoisyCell, inputs: torch.Tensor) -> torch.Tensor:
@@ -126,12 +126,12 @@ def test_the_schema_knows_which_cells_multiply_a_state(name: str) -> None:
 def told(cell: Cell, inputs: torch.Tensor) -> tuple[torch.Tensor, CellState, list[torch.Tensor]]:
     """A run under seed 2, the state that it ends in, and the noise of each step that it drew."""
     torch.manual_seed(2)
-    noise = cell.draw(len(inputs))
+    drawn = cell.draw(len(inputs))
     state = torch.get_rng_state()
-    drawn = cell.with_noise(inputs, noise)[..., cell.features :]
+    noise = cell.with_noise(inputs, drawn)[..., cell.features :]
     torch.set_rng_state(state)
-    outputs, final = recurrence.run(cell, inputs, engine="loop", noise=noise)
-    return outputs, final, list(drawn.unbind(1))
+    outputs, final = recurrence.run(cell, inputs, engine="loop", drawn=drawn)
+    return outputs, final, list(noise.unbind(1))
 
 
 def test_variational_dropout_is_gals() -> None:

@@ -19,7 +19,7 @@ from throughtime.nn.cells.mlstm import Mlstm
 from throughtime.nn.cells.qrnn import ForgetQrnn, InputQrnn, OutputQrnn, Qrnn
 from throughtime.nn.cells.rg_lru import RgLru
 from throughtime.nn.cells.sru import Sru
-from throughtime.nn.engines import chunkwise, graphs, scan
+from throughtime.nn.engines import chunkwise, compiling, scan
 from throughtime.nn.stack import Stack
 from throughtime.nn.state import State, detach
 
@@ -356,7 +356,7 @@ def test_a_closed_mlstm_has_a_derivative(engine: str) -> None:
 
 
 @pytest.mark.compiled
-@pytest.mark.skipif(graphs.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
+@pytest.mark.skipif(compiling.why_not_compiled(torch.device("cpu")) is not None, reason="no compiler here")
 def test_compiled_kernels_equal_the_scan() -> None:
     cell, inputs = stirred(RgLru(I, H)), torch.randn(B, T, I)
     close(recurrence.run(cell, inputs, engine="fused"), recurrence.run(cell, inputs, engine="scan"))

@@ -1,14 +1,16 @@
 """A cell over time, by one of the engines; lengths, resets and reversal are settled here, for every cell alike."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from throughtime import config
 from throughtime.nn.cells import Cell, LinearCell, Lstm, Mlstm
-from throughtime.nn.cells.base import CellState, Matrices, Noise
-from throughtime.nn.engines import graphs
+from throughtime.nn.cells.base import CellState, Drawn, Matrices
+from throughtime.nn.engines import compiling
 from throughtime.nn.engines.chunkwise import chunkwise
-from throughtime.nn.engines.fused import fused, why_not_fused
+from throughtime.nn.engines.fused import fused
 from throughtime.nn.engines.loop import loop
 from throughtime.nn.engines.masks import column, counted, masks
 from throughtime.nn.engines.native import KERNELS, native
@@ -19,6 +21,15 @@ WIDE = 384  # units from which the compiled LSTM in bf16 is faster than torch's,
 WORTH_COMPILING = 1 << 14  # units x steps x rows of a batch; below, a run is over before its kernels are compiled
 
 
+class Batch(NamedTuple):
+    """What a cell goes through: inputs (batch, time, features), the state before them, and the rest as for `run`."""
+
+    inputs: Tensor
+    state: CellState
+    lengths: Tensor | None
+    resets: Tensor | None
+
+
 def run(
     cell: Cell,
     inputs: Tensor,
@@ -27,7 +38,7 @@ def run(
     backward: bool = False,
     engine: str = "auto",
     resets: Tensor | None = None,
-    noise: Noise | None = None,
+    drawn: Drawn | None = None,
 ) -> tuple[Tensor, CellState]:
     """Runs a cell over time.
 
@@ -40,7 +51,7 @@ def run(
             fastest of those that need no compiler; one that lacks a cell, or cannot run a batch, leaves it to `loop`.
         resets: (batch, time), steps before which a row restarts from `cell.initial_state`; backward, too, no state
             crosses the boundary before such a step.
-        noise: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
+        drawn: what `cell.active.draw` gave, for a sequence that comes in parts; None draws for this run alone.
 
     Returns:
         Outputs (batch, time, width), zero beyond a row's length, and the state after each row's last step.
@@ -51,13 +62,12 @@ def run(
     """
     cell, state = cell.active, {**cell.initial_state(len(inputs)), **(state or {})}
     _refuse_other_shapes(cell, inputs, state)
-    noise = noise or cell.draw(len(inputs))
-    inputs = cell.with_noise(inputs, noise)
-    if backward:
-        behind = None if resets is None else _from_behind(resets, lengths)
-        outputs, state = _run(cell, reverse(inputs, lengths), state, lengths, engine, behind, noise.matrices)
-        return reverse(outputs, lengths), state
-    return _run(cell, inputs, state, lengths, engine, resets, noise.matrices)
+    drawn = drawn or cell.draw(len(inputs))
+    batch = Batch(cell.with_noise(inputs, drawn), state, lengths, resets)
+    if not backward:
+        return _run(cell, batch, engine, drawn.matrices)
+    outputs, state = _run(cell, _from_behind(batch), engine, drawn.matrices)
+    return reverse(outputs, lengths), state
 
 
 def _refuse_other_shapes(cell: Cell, inputs: Tensor, state: CellState) -> None:
@@ -68,48 +78,71 @@ def _refuse_other_shapes(cell: Cell, inputs: Tensor, state: CellState) -> None:
             raise ValueError(f"state {name} of shape {tuple(state[name].shape)}: allowed is {(len(inputs), size)}")
 
 
-def _run(
-    cell: Cell,
-    inputs: Tensor,
-    state: CellState,
-    lengths: Tensor | None,
-    engine: str,
-    resets: Tensor | None,
-    matrices: Matrices,
-) -> tuple[Tensor, CellState]:
-    chosen = engine in ("auto", "uncompiled")
-    match _chosen(cell, inputs, lengths, resets, engine == "auto") if chosen else engine:
-        case "native" if type(cell) in KERNELS and resets is None and (lengths is None or int(lengths.min())):
-            return native(cell, inputs, state, lengths, matrices)
-        case "scan" if isinstance(cell, LinearCell):
-            return scan(cell, inputs, state, masks(inputs, lengths, resets), matrices)
-        case "scan" if isinstance(cell, Mlstm):
-            return chunkwise(cell, inputs, state, masks(inputs, lengths, resets))
-        case "fused" if not isinstance(cell, Mlstm) and why_not_fused(inputs.device) is None:
-            try:
-                return fused(cell, inputs, state, masks(inputs, lengths, resets), matrices)
-            except config.Mistake as mistake:
-                if engine != "auto":
-                    raise
-                tell_once(f"{mistake} engine=auto takes that.")
-        case "native" | "scan" if not chosen:
-            tell_once(f"engine={engine} has no {type(cell).__name__} for such a batch, so engine=loop takes its place")
-    return loop(cell, inputs, state, masks(inputs, lengths, resets), matrices)
+def _run(cell: Cell, batch: Batch, engine: str, matrices: Matrices) -> tuple[Tensor, CellState]:
+    """Forward, by the engine asked for or the fastest, with the loop in place of one that cannot."""
+    by_name = engine not in ("auto", "uncompiled")
+    name = engine if by_name else _fastest(cell, batch, may_compile=engine == "auto")
+    reason = _why_not(name, cell, batch)
+    if reason and by_name:
+        tell_once(f"{reason}, so engine=loop takes its place")
+    try:
+        return _run_by("loop" if reason else name, cell, batch, matrices)
+    except config.Mistake as mistake:
+        if engine != "auto":
+            raise
+        tell_once(f"{mistake} engine=auto takes that.")
+    return _run_by("loop", cell, batch, matrices)
 
 
-def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor | None, compiling: bool) -> str:
+def _run_by(engine: str, cell: Cell, batch: Batch, matrices: Matrices) -> tuple[Tensor, CellState]:
+    inputs, state, lengths, resets = batch
+    if engine == "native":
+        return native(cell, inputs, state, lengths, matrices)
+    settled = masks(inputs, lengths, resets)
+    match engine, cell:
+        case "scan", LinearCell():
+            return scan(cell, inputs, state, settled, matrices)
+        case "scan", Mlstm():
+            return chunkwise(cell, inputs, state, settled)
+        case "fused", _:
+            return fused(cell, inputs, state, settled, matrices)
+    return loop(cell, inputs, state, settled, matrices)
+
+
+def _why_not(engine: str, cell: Cell, batch: Batch) -> str | None:
+    """Why an engine cannot run a batch, or None where it can."""
+    if not _has(engine, cell, batch):
+        return f"engine={engine} has no {type(cell).__name__} for such a batch"
+    reason = compiling.why_not_compiled(batch.inputs.device) if engine == "fused" else None
+    return reason and f"engine=fused: {reason}"
+
+
+def _has(engine: str, cell: Cell, batch: Batch) -> bool:
+    match engine:
+        case "native":
+            plain = type(cell) in KERNELS and batch.resets is None
+            return plain and (batch.lengths is None or int(batch.lengths.min()) > 0)
+        case "scan":
+            return isinstance(cell, LinearCell | Mlstm)
+        case "fused":
+            return not isinstance(cell, Mlstm)
+    return True
+
+
+def _fastest(cell: Cell, batch: Batch, may_compile: bool) -> str:
     """The fastest engine for a batch: `scan` where the recurrence is linear; torch's where it has the cell and the batch
     (on a CPU the derivative of its packed sequences takes time quadratic in the length); the compiled one where there
     is enough work."""
     if isinstance(cell, LinearCell | Mlstm):
         return "scan"
-    batch, steps, _ = inputs.shape
+    inputs, _, lengths, resets = batch
+    rows, steps, _ = inputs.shape
     packs = lengths is None or inputs.is_cuda or not torch.is_grad_enabled()
     plain = type(cell) in KERNELS and resets is None and packs
     if plain and (inputs.is_cuda or steps == 1 or (type(cell) is Lstm and not _low_and_wide(cell))):
         return "native"
-    worth = steps > 1 and batch * steps * cell.hidden >= WORTH_COMPILING
-    if compiling and worth and graphs.why_not_compiled(inputs.device) is None:
+    worth = steps > 1 and rows * steps * cell.hidden >= WORTH_COMPILING
+    if may_compile and worth and compiling.why_not_compiled(inputs.device) is None:
         return "fused"
     return "native" if plain else "loop"
 
@@ -117,6 +150,17 @@ def _chosen(cell: Cell, inputs: Tensor, lengths: Tensor | None, resets: Tensor |
 def _low_and_wide(cell: Cell) -> bool:
     tiled = torch.cpu._is_amx_tile_supported()
     return torch.is_autocast_enabled("cpu") and cell.hidden >= WIDE and not tiled
+
+
+def _from_behind(batch: Batch) -> Batch:
+    """A batch to be read from each row's last step to its first. The boundary before step t then comes after it, before
+    step t - 1."""
+    inputs, state, lengths, resets = batch
+    if resets is not None:
+        cuts = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
+        cuts = cuts if lengths is None else cuts & counted(cuts, lengths - 1)
+        resets = reverse(cuts[..., None], lengths)[..., 0]
+    return Batch(reverse(inputs, lengths), state, lengths, resets)
 
 
 def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
@@ -127,11 +171,3 @@ def reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     mirrored = column(lengths, sequence) - 1 - time
     places = torch.where(mirrored >= 0, mirrored, time)
     return sequence.gather(1, places[..., None].expand_as(sequence))
-
-
-def _from_behind(resets: Tensor, lengths: Tensor | None) -> Tensor:
-    """The resets of the reversed sequence, in which the boundary before step t comes after it, before step t - 1."""
-    cuts = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], dim=1)
-    if lengths is not None:
-        cuts = cuts & counted(cuts, lengths - 1)
-    return reverse(cuts[..., None], lengths)[..., 0]

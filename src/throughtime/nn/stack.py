@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from throughtime.nn import recurrence
 from throughtime.nn.cells import Cell
-from throughtime.nn.cells.base import CellState, Noise
+from throughtime.nn.cells.base import CellState, Drawn
 from throughtime.nn.cells.noisy import CandidateDropCell, VariationalCell, ZoneoutCell
 from throughtime.nn.dropout import Rates
 
@@ -22,7 +22,7 @@ class StackNoise(NamedTuple):
     direction."""
 
     masks: tuple[Tensor | None, ...]
-    cells: tuple[tuple[Noise, ...], ...]
+    cells: tuple[tuple[Drawn, ...], ...]
 
 
 class TextNoise(NamedTuple):
@@ -47,12 +47,12 @@ class Layer(nn.Module):
         state: Sequence[CellState | None],
         lengths: Tensor | None,
         resets: Tensor | None,
-        noise: Sequence[Noise | None],
+        drawn: Sequence[Drawn | None],
     ) -> tuple[Tensor, tuple[CellState, ...]]:
         """(batch, time, features) and what each direction begins with -> (batch, time, width) and what each ends with;
         `lengths` and `resets` as in `recurrence.run`."""
-        sides = enumerate(zip(state, noise, strict=True))
-        runs = [self.run(direction, inputs, start, lengths, resets, drawn) for direction, (start, drawn) in sides]
+        sides = enumerate(zip(state, drawn, strict=True))
+        runs = [self.run(direction, inputs, start, lengths, resets, own) for direction, (start, own) in sides]
         outputs = [found for found, _ in runs]
         merged = torch.stack(outputs).sum(0) if self.merge == "sum" else torch.cat(outputs, dim=-1)
         return merged, tuple(final for _, final in runs)
@@ -64,12 +64,12 @@ class Layer(nn.Module):
         start: CellState | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        noise: Noise | None,
+        drawn: Drawn | None,
         /,
     ) -> tuple[Tensor, CellState]:
         """One direction; the second one runs backward."""
         cell = cast(Cell, self.cells[direction])
-        return recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, noise)
+        return recurrence.run(cell, inputs, start, lengths, direction == 1, self.engine, resets, drawn)
 
 
 class Stack(nn.Module):

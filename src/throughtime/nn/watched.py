@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from throughtime.nn.cells.base import Cell, CellState, Noise
+from throughtime.nn.cells.base import Cell, CellState, Drawn
 from throughtime.nn.copies import Model, evaluating, exchange
 from throughtime.nn.stack import Layer
 from throughtime.nn.state import replace_rows
@@ -41,7 +41,7 @@ class WatchedLayer(Layer):
         start: CellState | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        noise: Noise | None,
+        drawn: Drawn | None,
         /,
     ) -> tuple[Tensor, CellState]:
         outputs: list[Tensor] = []

@@ -17,7 +17,7 @@ from throughtime.callbacks.flow import GradientFlow
 from throughtime.callbacks.progress import Progress
 from throughtime.callbacks.tracking import Tracker, open_tracker
 from throughtime.data.prepare import prepare
-from throughtime.nn.engines import graphs
+from throughtime.nn.engines import compiling
 from throughtime.run import continuing, launch, report
 from throughtime.run.record import Record
 from throughtime.train import checkpoint, checkpoint_files, course, inherited
@@ -57,7 +57,7 @@ def in_memory(settings: config.TrainConfig) -> AbstractContextManager[None]:
 
 def fit(settings: config.TrainConfig, record: Record) -> float:
     """The run itself, in this process (one of several under DDP)."""
-    compiled_before = graphs.compile_time()
+    compiled_before = compiling.compile_time()
     _quiet()
     torch.set_float32_matmul_precision("high")  # TF32, where a GPU has it
     prepared = prepare(settings.data, settings.tokenizer, Path(settings.outputs) / "cache")
@@ -77,7 +77,7 @@ def fit(settings: config.TrainConfig, record: Record) -> float:
         report.opening(settings, prepared, task, trainer, start and start.file)
         trainer.fit(task, datamodule=data, ckpt_path=start and start.file, weights_only=True)
         facts = _conclude(trainer, task, data, progress, settings)
-        facts["compile_seconds"] = round(graphs.compile_time() - compiled_before, 1)
+        facts["compile_seconds"] = round(compiling.compile_time() - compiled_before, 1)
     finally:
         tracker.finish(facts)
     if trainer.is_global_zero:

@@ -20,10 +20,10 @@ Product = Callable[[Tensor], Tensor]  # of a carried tensor and a stage's matrix
 class Stage(NamedTuple):
     """One product with a carried tensor, and the pointwise rest after it; most cells are a single stage.
 
-    The engine multiplies `operand`, a state or what an earlier stage of the same step returned, by the next `blocks` of
-    the recurrent weight, and calls `function(input gates, product, carried, *vectors)`, which treats each row by
-    itself. What it returns replaces carried tensors of that name or joins them; after the last stage every state must
-    be new. Without an operand there is no product, and `None` is passed in its place.
+    The engine multiplies `operand`, a state or what an earlier stage of the same step returned, by the next `blocks` *
+    hidden rows of the recurrent weight, and calls `function(input gates, product, carried, *vectors)`, which treats each
+    row by itself. What it returns replaces carried tensors of that name or joins them; after the last stage every state
+    must be new. Without an operand there is no product, and `None` is passed in its place.
     """
 
     operand: str | None
@@ -49,9 +49,9 @@ def one_step(
     return carried
 
 
-class Noise(NamedTuple):
-    """What training draws for a cell once for all steps of a sequence: the recurrent matrices as they are used, in the
-    form of `Cell.matrices`, and a mask (rows, its width) where the cell asks for one."""
+class Drawn(NamedTuple):
+    """What a cell uses for all steps of a sequence: its recurrent matrices, in the form of `Cell.matrices`, and a mask
+    (rows, its width) where it drops its state."""
 
     matrices: Matrices
     mask: Tensor | None = None
@@ -71,7 +71,7 @@ class Cell(nn.Module, ABC):
 
     states: ClassVar[tuple[str, ...]]  # names of the state tensors, the output first
     gates: ClassVar[int]
-    blocks: ClassVar[int | None] = None  # of the recurrent weight; None: as many as gates
+    blocks: ClassVar[int | None] = None  # of `hidden` rows, in the recurrent weight; None: as many as gates
     biased: ClassVar[bool] = True  # whether the recurrent products have a bias of their own
     vectors: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[int | None] = None  # the gate that, when open, keeps the old state
@@ -121,7 +121,7 @@ class Cell(nn.Module, ABC):
         return len(self.weight_input)
 
     @property
-    def block(self) -> int:
+    def initialised_together(self) -> int:
         """How many rows of the recurrent weight are initialised together: those of a gate."""
         return self.hidden
 
@@ -136,7 +136,7 @@ class Cell(nn.Module, ABC):
         for block in self.weight_input.data.split(self.hidden):
             nn.init.xavier_uniform_(block)
         if self.weight_hidden is not None:
-            for block in self.weight_hidden.data.split(self.block):
+            for block in self.weight_hidden.data.split(self.initialised_together):
                 self.start.recurrent_(block)
         for bias in (self.bias_input, self.bias_hidden):
             if bias is not None:
@@ -180,13 +180,14 @@ class Cell(nn.Module, ABC):
         """The cell that runs: itself, or the one inside where noise applies in training only and this is evaluation."""
         return self
 
-    def draw(self, rows: int) -> Noise:
-        """The matrices, in training with a share `weight_drop` dropped (Wan et al. 2013, Merity et al. 2017)."""
+    def draw(self, rows: int) -> Drawn:
+        """For a sequence of so many rows: in training the matrices have a share `weight_drop` dropped (Wan et al. 2013,
+        Merity et al. 2017)."""
         if not (self.training and self.weight_drop):
-            return Noise(self.matrices())
-        return Noise([(F.dropout(weight, self.weight_drop), bias) for weight, bias in self.matrices()])
+            return Drawn(self.matrices())
+        return Drawn([(F.dropout(weight, self.weight_drop), bias) for weight, bias in self.matrices()])
 
-    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+    def with_noise(self, inputs: Tensor, drawn: Drawn) -> Tensor:
         """The inputs (batch, time, features), with the steps' noise appended to the features as `project` needs."""
         return inputs
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime.nn.cells.base import Cell, CellState, Matrices, Noise, Stage, StageFunction
+from throughtime.nn.cells.base import Cell, CellState, Drawn, Matrices, Stage, StageFunction
 
 
 class NoisyCell(Cell):
@@ -61,8 +61,8 @@ class NoisyCell(Cell):
     def matrices(self) -> Matrices:
         return self._for_stages(self.inner.matrices())
 
-    def draw(self, rows: int) -> Noise:
-        return Noise(self._for_stages(self.inner.draw(rows).matrices))
+    def draw(self, rows: int) -> Drawn:
+        return Drawn(self._for_stages(self.inner.draw(rows).matrices))
 
     def _for_stages(self, matrices: Matrices) -> Matrices:
         """The inner cell's matrices, with empty ones for added stages."""
@@ -85,13 +85,13 @@ class VariationalCell(NoisyCell):
             stage.operand not in others and matrix.shape[1] == inner.width for stage, (matrix, _) in stages
         ]
 
-    def draw(self, rows: int) -> Noise:
+    def draw(self, rows: int) -> Drawn:
         ones = self.weight_input.new_ones(rows, self.width_of_noise)
         return super().draw(rows)._replace(mask=F.dropout(ones, self.rate))
 
-    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
-        assert noise.mask is not None
-        return torch.cat([inputs, noise.mask[:, None].expand(-1, inputs.shape[1], -1).to(inputs.dtype)], dim=-1)
+    def with_noise(self, inputs: Tensor, drawn: Drawn) -> Tensor:
+        assert drawn.mask is not None
+        return torch.cat([inputs, drawn.mask[:, None].expand(-1, inputs.shape[1], -1).to(inputs.dtype)], dim=-1)
 
     def stages(self) -> tuple[Stage, ...]:
         found: list[Stage] = []
@@ -128,7 +128,7 @@ class ZoneoutCell(NoisyCell):
     def active(self) -> Cell:
         return self
 
-    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+    def with_noise(self, inputs: Tensor, drawn: Drawn) -> Tensor:
         shape = inputs.shape[:2]
         kept = [
             inputs.new_full((*shape, width), rate)
@@ -169,7 +169,7 @@ class CandidateDropCell(NoisyCell):
         super().__init__(inner)
         self.rate, self.width_of_noise = rate, inner.hidden
 
-    def with_noise(self, inputs: Tensor, noise: Noise) -> Tensor:
+    def with_noise(self, inputs: Tensor, drawn: Drawn) -> Tensor:
         return torch.cat([inputs, F.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden), self.rate)], dim=-1)
 
     def stages(self) -> tuple[Stage, ...]:

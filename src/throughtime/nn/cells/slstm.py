@@ -36,7 +36,7 @@ class Slstm(Cell):
         super().__init__(features, hidden, start, recurrent=(4 * hidden, hidden // heads))
 
     @property
-    def block(self) -> int:
+    def initialised_together(self) -> int:
         """How many rows of the recurrent weight are initialised together: those of a head in one gate."""
         return self.weight_hidden.shape[1]
 
@@ -55,7 +55,8 @@ class Slstm(Cell):
         return {"h": torch.sigmoid(o) * c / n, "c": c, "n": n, "m": m}
 
     def matrices(self) -> list[tuple[Tensor, Tensor | None]]:
-        size, heads = self.block, self.hidden // self.block
+        size = self.weight_hidden.shape[1]
+        heads = self.hidden // size
         blocks = self.weight_hidden.view(4, heads, size, size)
         alone = torch.eye(heads, dtype=blocks.dtype, device=blocks.device)
         dense = torch.einsum("ghij,hk->ghikj", blocks, alone)

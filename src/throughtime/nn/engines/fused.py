@@ -20,12 +20,12 @@ from torch.autograd.function import once_differentiable
 
 from throughtime import config
 from throughtime.nn.cells.base import Cell, CellState, Matrices
-from throughtime.nn.engines import graphs
-from throughtime.nn.engines.graphs import Kind
+from throughtime.nn.engines.compiling import Kind
 from throughtime.nn.engines.masks import Masks
-from throughtime.nn.engines.once import tell_once
 from throughtime.nn.engines.replay import Passes, Tapes
-from throughtime.nn.engines.step import ABOVE, Setting, StageKernels, StepKernels, vectors
+from throughtime.nn.engines.routes import ABOVE
+from throughtime.nn.engines.stage import Setting, StageKernels, vectors
+from throughtime.nn.engines.step import StepKernels
 from throughtime.nn.engines.versions import (
     BIAS,
     GATES,
@@ -63,19 +63,10 @@ def fused(
         tensors |= {Version(MATRIX, place): matrix, **({} if bias is None else {Version(BIAS, place): bias})}
     if masks is not None:
         tensors |= {Version(RUNNING): masks.running, Version(RESETS): masks.resets}
-    kernels, learning = _kernels(cell, gates, masks is not None), torch.is_grad_enabled()
-    tapes, kind = _TAPES.setdefault(cell, Tapes()), (kernels.setting, learning)
-    run = tapes.lend(partial(Run, kernels, learning), [gates, *tensors.values()], kind)
+    kernels, tapes = _kernels(cell, gates, masks is not None), _TAPES.setdefault(cell, Tapes())
+    run = tapes.lend(partial(Run, kernels), [gates, *tensors.values()], kernels.setting)
     outputs, *final = _ThroughTime.apply(run, list(tensors), gates, *tensors.values())
     return outputs.transpose(0, 1), dict(zip(cell.states, final, strict=True))
-
-
-def why_not_fused(device: torch.device) -> str | None:
-    """Why this engine cannot run on a device (reported once), or None where it can."""
-    reason = graphs.why_not_compiled(device)
-    if reason:
-        tell_once(f"engine=fused: {reason}, so engine=loop takes its place")
-    return reason
 
 
 def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
@@ -87,14 +78,13 @@ def _kernels(cell: Cell, gates: Tensor, masked: bool) -> StepKernels:
     """
     dtype, device = cell.weight_input.dtype, gates.device.type
     lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
-    setting = Setting(gates.device, gates.dtype, lower, dtype, masked)
+    setting = Setting(gates.device, gates.dtype, lower, dtype, masked, learning=torch.is_grad_enabled())
     known = _KERNELS.setdefault(cell, {})
     kernels = known.get(setting)
     if isinstance(kernels, str):
         raise config.Mistake(kernels)
     try:
         kernels = known[setting] = kernels or StepKernels(cell, setting)
-        kernels.compile(torch.is_grad_enabled())
     except RuntimeError as error:
         name, reason = type(cell).__name__, str(error).strip().partition("\n")[0]
         mistake = config.wrong("engine", "fused", f"loop for {name}, whose step can't be compiled: {reason}")
@@ -146,9 +136,9 @@ class Run:
     """One run through time. `_stacks[version]` is a tensor for all steps, `_rows[version][t]` the part for step t;
     `_gradients[stage, slot]` is a stack of what the stage's derivative writes into that slot."""
 
-    def __init__(self, kernels: StepKernels, learning: bool):
-        self._kernels, self._learning = kernels, learning
-        self._stages = list(enumerate(kernels.stages, start=1))
+    def __init__(self, kernels: StepKernels):
+        self._kernels, self._learning = kernels, kernels.setting.learning
+        self._stages = list(kernels.stages.items())
         self._stacks: dict[Version, Tensor] = {}
         self._rows: dict[Version, Any] = {}
         self._gradients: dict[tuple[int, int], Tensor] = {}
@@ -210,7 +200,7 @@ class Run:
         return self._gates.new_empty((steps, self._batch, width) if by_row else (steps, width), dtype=dtype)
 
     def _forward_plan(self, place: int, stage: StageKernels) -> ForwardPlan:
-        run = (stage.forward if self._learning else stage.alone).run
+        run = self._kernels.forward[place].run
         versions = [*self._kernels.writes[place], *self._kernels.takes[place]]
         product = Version(PRODUCT, place)
         gaps = [None] * self._steps
@@ -243,7 +233,7 @@ class Run:
                     gradients[number] = written[slot] if multiply is None else multiply(written[slot])
             gradients |= nothing
         found = self._beyond_the_recurrence()
-        for name, ending in self._kernels.boundary.items():
+        for name, ending in self._kernels.routes.boundary.items():
             if ending:
                 found[Version(carried(name))] = torch.stack([gradients[number] for number, _ in ending]).sum(0)
         return found.get(Version(GATES)), *(found.get(version) for version in self._given)
@@ -251,40 +241,41 @@ class Run:
     def _boundary(self, final: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """By number: the gradients that the last step receives, those of the final states and zeros elsewhere; and the
         zeros that every other step receives under the unused numbers."""
-        last, state = self._kernels.stages[-1], self._kernels.setting.state
+        routes, state = self._kernels.routes, self._kernels.setting.state
         gradients = {
             number: self._gates.new_zeros((self._batch, stage.writes[part][1]), dtype=dtype)
-            for stage in self._kernels.stages
-            for part, sources in stage.sources.items()
+            for place, stage in self._stages
+            for part, sources in routes.sources[place].items()
             for number, dtype in sources
         }
-        nothing = {number: zeros for number, zeros in gradients.items() if number >= self._kernels.unused}
+        nothing = {number: zeros for number, zeros in gradients.items() if number >= routes.unused}
+        last = routes.sources[len(self._stages)]
         for name, gradient in zip(self._kernels.states, final, strict=True):
             if carried(name) != self._kernels.output:
-                number, dtype = max(
-                    last.sources[carried(name)], key=lambda source: source[1] == state
-                )  # the most exact one
+                number, dtype = max(last[carried(name)], key=lambda source: source.dtype == state)  # the most exact one
                 gradients[number] = gradient.to(dtype).contiguous()
         return gradients, nothing
 
     def _backward_plan(self, place: int, stage: StageKernels) -> BackwardPlan:
-        takes, writes = self._kernels.takes[place], self._kernels.writes[place]
+        takes, writes, kernel = self._kernels.takes[place], self._kernels.writes[place], self._kernels.backward[place]
         further = zip(*self._saved[place], strict=True)
         rows = {-1 - len(writes) - at: column for at, column in enumerate(further)}
         rows |= {-1 - at: self._rows[version] for at, version in enumerate(writes)}
         rows |= {at: self._rows[version] for at, version in enumerate(takes)}
+        routes = self._kernels.routes
         columns = list(zip(*(rows[at] for at in stage.derived.saved), strict=True)) or [()] * self._steps
-        slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(stage.backward.kinds))), strict=True))
-        sources = [number for part in stage.differentiated for number, _ in stage.sources[part]]
+        slots = list(zip(*(self._slot(place, stage, slot) for slot in range(len(kernel.kinds))), strict=True))
+        sources = [number for arriving in routes.sources[place].values() for number, _ in arriving]
         transposed = None if stage.operand is None else multiplication(self._matrix(place).t(), self._batch)
-        numbered = enumerate(stage.flows, start=stage.first)
-        flows = [(number, slot, transposed if through else None) for number, (_, slot, through) in numbered]
-        return BackwardPlan(stage.backward.run, columns, slots, sources, flows)
+        sent = zip(routes.sent[place], stage.flows, strict=True)
+        flows = [(number, flow.slot, transposed if flow.by_product else None) for (number, _), flow in sent]
+        return BackwardPlan(kernel.run, columns, slots, sources, flows)
 
     def _slot(self, place: int, stage: StageKernels, slot: int) -> Sequence[Tensor]:
         """Rows to write gradients into, one per step; or two that take turns, for a gradient that only flows on to
         carried tensors, so that no later product or sum reads all its steps."""
-        kind, flowing = stage.backward.kinds[slot], [at for _, at, through in stage.flows if not through]
+        kind = self._kernels.backward[place].kinds[slot]
+        flowing = [flow.slot for flow in stage.flows if not flow.by_product]
         reached = list(stage.reached.values())
         if slot in flowing and reached.count(slot) == flowing.count(slot):
             turns = self._empty(kind, 2).unbind(0)
