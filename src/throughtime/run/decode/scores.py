@@ -47,8 +47,7 @@ class References:
         streams = [_lines("references", name, total) for name in names]
         against = settings.baseline
         baseline = None if against is None else (against, _lines("baseline", against, total))
-        measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
-        metrics = config.check(measured, config.Metrics)
+        metrics = checkpoint.settings(path, "checkpoint").metrics
         return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
