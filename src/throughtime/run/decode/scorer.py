@@ -40,11 +40,12 @@ class Scorer:
         pairs = not self._loaded.continues
         requests = [self._request(question(line, source, pairs)) for line in batch]
         sources, targets = [request.read for request in requests], [request.scored for request in requests]
-        found = force(self._loaded.stepper, sources, targets)
-        rows = zip(requests, found, strict=True)
+        scored = force(self._loaded.stepper, sources, targets)
+        rows = zip(requests, scored, strict=True)
         return [self._answer(source, request, forced.log_probabilities) for request, forced in rows]
 
     def _request(self, asked: Question) -> Request:
+        """The question as ids; a language model reads nothing before the text that is scored."""
         longest = self._settings.longest
         text, of_text = encoded(self._loaded.reads, asked.text, longest)
         if self._loaded.continues:
@@ -107,5 +108,5 @@ class Total:
     def report(self) -> None:
         """The perplexity of all lines together, on standard error."""
         counts = f"lines {self._lines:,}  tokens {self._tokens:,}"
-        found = f"{perplexity(-self._log_probability / max(1, self._tokens)):.4f}"
-        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {found}", file=sys.stderr)
+        overall = perplexity(-self._log_probability / max(1, self._tokens))
+        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {overall:.4f}", file=sys.stderr)

@@ -48,15 +48,15 @@ class Searcher:
     def answer(self, source: Source, batch: Block) -> list[Answer]:
         """One answer per line, in order."""
         requests = [self._request(question(line, source, pairs=False)) for line in batch]
-        found = self._searched(requests)
-        results = [self._result(*row) for row in zip(requests, found, strict=True)]
+        hypotheses = self._searched(requests)
+        results = [self._result(*row) for row in zip(requests, hypotheses, strict=True)]
         if self._settings.attention != "none":
             ids = [request.ids for request in requests]
-            alignment.add(results, self._loaded, ids, found, self._settings.attention)
+            alignment.add(results, self._loaded, ids, hypotheses, self._settings.attention)
         return [self._answer(source, *row) for row in zip(requests, results, strict=True)]
 
     def _request(self, asked: Question) -> Request:
-        """An empty text can be continued by a language model, but not be translated."""
+        """The question as ids. An empty text can be continued by a language model, but not be translated."""
         loaded, longest = self._loaded, self._settings.longest
         ids, remarks = encoded(loaded.reads, asked.text, longest, loaded.continues)
         if not loaded.continues and (not ids or asked.text.isspace()):
@@ -80,18 +80,18 @@ class Searcher:
         loaded, random = self._loaded, _seeded(self._settings.seed, requests[0].asked.place)
         batch, demands = [ids for ids, _ in searched], self._demands([demand for _, demand in searched])
         choice = self._settings.search
-        results = search(choice, loaded.stepper, batch, random, demands, loaded.writes.decode, loaded.shortlist)
-        found = iter(results)
-        return [[NOTHING] if request.demand is None else next(found) for request in requests]
+        found = search(choice, loaded.stepper, batch, random, demands, loaded.writes.decode, loaded.shortlist)
+        in_turn = iter(found)
+        return [[NOTHING] if request.demand is None else next(in_turn) for request in requests]
 
     def _demands(self, own: list[Demand]) -> Demands:
         """What each line demands, and what the settings demand of all hypotheses."""
         phrases = [demand.phrases for demand in own] if self._takes_phrases else []
         return Demands([demand.prefix for demand in own], phrases, self._contained, self._banned)
 
-    def _result(self, request: Request, found: list[Hypothesis]) -> dict[str, object]:
+    def _result(self, request: Request, hypotheses: list[Hypothesis]) -> dict[str, object]:
         asked = request.asked
-        return {"line": asked.place, "source": asked.text, "hypotheses": described(found, self._loaded.writes)}
+        return {"line": asked.place, "source": asked.text, "hypotheses": described(hypotheses, self._loaded.writes)}
 
     def _answer(self, source: Source, request: Request, result: dict) -> Answer:
         best = result["hypotheses"][0]

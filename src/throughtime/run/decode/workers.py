@@ -78,7 +78,7 @@ def _at_once(answering: Searcher | Scorer) -> Submit:
 
 # in a process of its own -------------------------------------------------------------------------------------------
 
-_mine: list[Callable[[], Searcher | Scorer]] = []
+_answers_with: list[Callable[[], Searcher | Scorer]] = []  # one, once the process is prepared
 
 
 def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
@@ -94,12 +94,12 @@ def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "mul
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)  # else code that names no device would use the first
-    _mine.append(functools.cache(lambda: _answering(settings, named, device)))
+    _answers_with.append(functools.cache(lambda: _answering(settings, named, device)))
 
 
 def _answer(source: Source, batch: Block) -> list[Answer]:
     """Answers a batch; the first one loads the checkpoint, as only from here does a mistake in it reach the user."""
-    return _mine[0]().answer(source, batch)
+    return _answers_with[0]().answer(source, batch)
 
 
 # in the main process -----------------------------------------------------------------------------------------------
