@@ -14,7 +14,7 @@ from tests.run.conftest import job
 
 from throughtime import compose, config
 from throughtime.data import tokenizer
-from throughtime.run.decode.questions import Question, encoded
+from throughtime.run.decode.questions import encoded
 from throughtime.run.decode.reading import Line, blocks_by_now, packed, whole_blocks
 
 Decoded = Callable[..., bytes]
@@ -64,9 +64,9 @@ def test_characters_never_seen_are_left_out(
 
 def test_a_letter_that_grows_in_lowercase() -> None:
     found = tokenizer.fit(config.PlainTokenizer("char", lowercase=True, joint=False), ["abc"])
-    asked = Question(1, "ab\u0130")
-    assert encoded(found, asked.text, asked, 100) == found.encode("ab")
-    assert "which the model never saw" in asked.remarks[0]
+    ids, remarks = encoded(found, "ab\u0130", 100)
+    assert ids == found.encode("ab")
+    assert "which the model never saw" in remarks[0]
 
 
 @pytest.mark.parametrize("kind", ["link", "link to nothing yet", "pipe"])

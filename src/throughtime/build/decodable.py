@@ -21,7 +21,6 @@ class Decodable:
 
     model: nn.Module
     tokenizers: dict[str, Tokenizer]
-    metrics: config.Metrics
     ends: bool
 
 
@@ -38,7 +37,7 @@ def from_checkpoints(paths: Sequence[Path], code: str | None = None) -> Decodabl
     tokenizers = {side: tokenizer.from_state(state) for side, state in ours["tokenizers"].items()}
     built = model(settings, {side: found.size for side, found in tokenizers.items()})
     built.load_state_dict(checkpoint.weights(content))
-    return Decodable(built.eval(), tokenizers, settings.metrics, _ends(settings.data))
+    return Decodable(built.eval(), tokenizers, _ends(settings.data))
 
 
 def _ends(data: config.Data) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from throughtime import config, memory
-from throughtime.run.decode.answers import Answer, Tally, Untold
+from throughtime.run.decode.answers import Answer, NoTally, Tally
 from throughtime.run.decode.conversation import Typewriter, is_typed, shows_tokens, typed
 from throughtime.run.decode.loading import files
 from throughtime.run.decode.output import Output, ResumableFile, SpecialFile, marks_of
@@ -40,20 +40,20 @@ def decode(settings: config.DecodeConfig) -> None:
 
 def _decode(settings: config.DecodeConfig) -> None:
     named = files(settings)
-    found = sources(settings)
-    refuse_overwriting(settings.output, found, [*named.paths, *compared_files(settings)])
-    total = _lines_of([source.path for source in found])
-    if total is not None and found[0].targets is not None and _lines_of([found[0].targets]) != total:
-        raise config.wrong("targets", found[0].targets, f"a file of {total} lines like the input")
+    all_sources = sources(settings)
+    refuse_overwriting(settings.output, all_sources, [*named.paths, *compared_files(settings)])
+    total = _lines_of([source.path for source in all_sources])
+    if total is not None and all_sources[0].targets is not None and _lines_of([all_sources[0].targets]) != total:
+        raise config.wrong("targets", all_sources[0].targets, f"a file of {total} lines like the input")
     tally, typewriter = _tally(settings, total, named.models[-1]), Typewriter()
-    show = typewriter.show if shows_tokens(settings, found) else None
-    shows_bar = not any(map(is_typed, found))  # it would overwrite what is typed
+    show = typewriter.show if shows_tokens(settings, all_sources) else None
+    shows_bar = not any(map(is_typed, all_sources))  # it would overwrite what is typed
     with workers(settings, named, show) as submit, _bar(total, shows_bar) as advance:
         job = Job(settings, named.identity(), submit, advance, tally, typewriter)
-        for source in found:
+        for source in all_sources:
             job.run(source)
     job.remarks.close()
-    for source in found:
+    for source in all_sources:
         if source.target is not None:
             marks_of(source.target).unlink(missing_ok=True)
     tally.report()
@@ -62,7 +62,7 @@ def _decode(settings: config.DecodeConfig) -> None:
 def _tally(settings: config.DecodeConfig, total: int | None, path: Path) -> Tally:
     if settings.mode == "score":
         return Total()
-    return Untold() if settings.references is None else References.of(settings, total, path)
+    return NoTally() if settings.references is None else References.of(settings, total, path)
 
 
 class Remarks:

@@ -15,7 +15,6 @@ from hydra.types import RunMode
 from rich.table import Table
 
 from throughtime.config import sentence, wrong
-from throughtime.run import sweep_process
 from throughtime.run.hold import hold
 from throughtime.run.ranking import Job, choices, labels, metrics, over_seeds, ranked
 from throughtime.terminal import console
@@ -39,7 +38,6 @@ class Ranking(Callback):
             except BlockingIOError:
                 _refuse(folder, "a folder whose sweep is not running")
             write(folder, ranked(folder), asked)
-        sweep_process.announce()
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime import config
-from throughtime.run import sweep_process, training
+from throughtime.run import parent, training
 from throughtime.run.hold import hold
 from throughtime.run.ranking import ASIDE
 from throughtime.run.record import read_summary
@@ -25,7 +25,7 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
     run_settings["group"] = run_settings["group"] or sweep.name
     run_settings["name"] = "-".join([run_settings["name"], *job.parts])
     print(f"job {job}: {' '.join(overrides)}", flush=True)
-    sweep_process.end_with_it()
+    parent.stop_as_orphan()
     try:
         with _alone(folder, sweep):
             earlier = _earlier(folder, overrides, sweep)
@@ -38,7 +38,7 @@ def sweep_job(values: dict[str, Any], folder: Path, overrides: list[str], sweep:
             return training.run(values, folder, overrides)
     except (KeyboardInterrupt, SystemExit):
         print(f"the sweep goes on with the same command and hydra.sweep.dir={sweep}", file=sys.stderr, flush=True)
-        sweep_process.begin_no_other_job()
+        parent.end_as_orphan()  # it might take the next job
         raise
     except (config.Mistake, OSError) as error:
         print(f"job {job} failed: {config.sentence(error)}", file=sys.stderr, flush=True)

@@ -2,14 +2,13 @@
 
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
 import yaml
 
 from throughtime import config, memory
-from throughtime.run import launch, training
+from throughtime.run import launch, parent, training
 from throughtime.run.record import Record
 
 PATIENCE = 2.0  # seconds that the other ranks give the first to record an error that all of them met
@@ -19,7 +18,7 @@ MOMENT = 0.3  # seconds in which the launcher ends this process, if the error is
 def main(folder: Path) -> None:
     """Runs `folder/config.yaml` as one of the run's processes."""
     memory.keep_freed()
-    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    parent.end_with_pipe(sys.stdin.fileno())
     settings = config.check(yaml.safe_load((folder / "config.yaml").read_text()), config.TrainConfig)
     record = Record.reopen(folder)
     try:
@@ -30,12 +29,6 @@ def main(folder: Path) -> None:
         if not record.fail(error) or isinstance(error, config.Mistake | OSError | KeyboardInterrupt):
             sys.exit(2)
         raise
-
-
-def _end_with_the_launcher() -> None:
-    """However that ends: it never writes to this pipe, so reading returns only once its end is closed."""
-    os.read(0, 1)  # unbuffered, as Python could not end while a buffer is being read
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ def about(settings: config.TrainConfig, tokenizers: dict[str, Tokenizer], facts:
     }
 
 
-def read(path: Path, setting: str) -> dict[str, Any]:
-    """A checkpoint's content.
+def read(path: Path, setting: str, mmap: bool = False) -> dict[str, Any]:
+    """A checkpoint's content; with `mmap` its tensors stay in the file until they are used.
 
     Raises:
         Mistake: unreadable, truncated, not one of this project's, or of another format.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises a different kind for each way a file can be broken
         raise config.wrong(setting, path, "a whole checkpoint of throughtime, and this file does not load") from error
     ours = content.get("throughtime") if isinstance(content, dict) else None
@@ -51,6 +51,15 @@ def read(path: Path, setting: str) -> dict[str, Any]:
     except config.Mistake as error:
         raise config.wrong(setting, path, f"a checkpoint whose settings are still known, and {error}") from error
     return content
+
+
+def settings(path: Path, setting: str) -> config.TrainConfig:
+    """Those of the run that wrote a checkpoint, read without its weights.
+
+    Raises:
+        Mistake: as `read`.
+    """
+    return config.check(read(path, setting, mmap=True)["throughtime"]["config"], config.TrainConfig)
 
 
 def weights(content: dict[str, Any]) -> dict[str, Tensor]:

@@ -11,20 +11,21 @@ from throughtime.search import Hypothesis, complete, force
 
 
 def add(
-    results: list[dict[str, Any]], loaded: Loaded, ids: list[list[int]], found: list[list[Hypothesis]], asked: str
+    results: list[dict[str, Any]], loaded: Loaded, sources: list[list[int]], found: list[list[Hypothesis]], setting: str
 ) -> None:
     """Adds `source_tokens` to each result, and `attention` to each of its hypotheses: a row for each token, eos
-    included if finished, with a weight for each token of the source and its eos. `asked`: the value of `attention=`.
+    included if finished, with a weight for each token of the source and its eos. `found`: the hypotheses of each of
+    the `sources`; `setting`: the value of `attention=`.
 
     Raises:
         Mistake: the model has no attention.
     """
-    all_of = [(ids[row], one) for row, hypotheses in enumerate(found) for one in hypotheses if one.length]
-    looked = force(loaded.stepper, [source for source, _ in all_of], [complete(one) for _, one in all_of])
-    if any(forced.attention is None for forced in looked):
-        raise config.wrong("attention", asked, "none with a checkpoint whose model has no attention")
-    weights = iter([[round(weight, 4) for weight in step] for step in forced.attention or []] for forced in looked)
-    for result, hypotheses, source in zip(results, found, ids, strict=True):
+    pairs = [(source, one) for source, all_of in zip(sources, found, strict=True) for one in all_of if one.length]
+    read_again = force(loaded.stepper, [source for source, _ in pairs], [complete(one) for _, one in pairs])
+    if any(forced.attention is None for forced in read_again):
+        raise config.wrong("attention", setting, "none with a checkpoint whose model has no attention")
+    weights = iter([[round(weight, 4) for weight in step] for step in forced.attention or []] for forced in read_again)
+    for result, hypotheses, source in zip(results, found, sources, strict=True):
         result["source_tokens"] = [*(loaded.reads.decode([token]) for token in source), END]
         for described, hypothesis in zip(result["hypotheses"], hypotheses, strict=True):
             described["attention"] = next(weights) if hypothesis.length else []

@@ -36,7 +36,7 @@ class Tally(Protocol):
         """Prints the sum."""
 
 
-class Untold:
+class NoTally:
     """The tally of a job that has nothing to add up."""
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
@@ -53,11 +53,11 @@ def described(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Re
     """Hypotheses as the plain data of JSON lines."""
     return [
         {
-            **found.described(tokenizer.decode),
-            "normalised_score": found.log_probability / max(1, found.length),
-            "tokens": [tokenizer.decode([token]) for token in found.tokens],
+            **hypothesis.described(tokenizer.decode),
+            "normalised_score": hypothesis.log_probability / max(1, hypothesis.length),
+            "tokens": [tokenizer.decode([token]) for token in hypothesis.tokens],
         }
-        for found in hypotheses
+        for hypothesis in hypotheses
     ]
 
 
@@ -71,7 +71,7 @@ def as_text(result: Result, several: bool) -> str:
     hypotheses = result["hypotheses"]
     if not several:
         return on_one_line(hypotheses[0]["text"]) + "\n"
-    return "".join(f"{result['line']}\t{found['score']:.4f}\t{on_one_line(found['text'])}\n" for found in hypotheses)
+    return "".join(f"{result['line']}\t{one['score']:.4f}\t{on_one_line(one['text'])}\n" for one in hypotheses)
 
 
 def gives_several(search: config.Search) -> bool:

@@ -34,11 +34,12 @@ def typed() -> Iterator[Block | None]:
         while True:
             yield None
             place += 1
-            yield [Line(place, _asked().encode(errors="surrogateescape"))]
+            yield [Line(place, _next_line().encode(errors="surrogateescape"))]
     print(file=sys.stderr)
 
 
-def _asked() -> str:
+def _next_line() -> str:
+    """What is typed after the prompt, which never goes into an output that is not the terminal."""
     if sys.stdout.isatty():
         return input(PROMPT)
     print(PROMPT, end="", file=sys.stderr, flush=True)
@@ -92,10 +93,11 @@ class Watched:
         return self._stepper.reorder(state, rows, sentences)
 
 
-def shows_tokens(settings: config.DecodeConfig, found: Sequence[Source]) -> bool:
+def shows_tokens(settings: config.DecodeConfig, sources: Sequence[Source]) -> bool:
     """Whether a job answers typed lines, in this process, as text, by a search that only ever appends."""
     alone = isinstance(settings.search, config.Greedy) or (
         isinstance(settings.search, config.Sample) and settings.search.samples == 1
     )
-    plain = settings.mode == "search" and not found[0].writes_json and found[0].target is None
-    return alone and plain and settings.devices == 1 and is_typed(found[0])
+    first = sources[0]
+    plain = settings.mode == "search" and not first.writes_json and first.target is None
+    return alone and plain and settings.devices == 1 and is_typed(first)

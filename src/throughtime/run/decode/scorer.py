@@ -3,18 +3,27 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from throughtime import config
 from throughtime.attention_grid import END
 from throughtime.data.tokenizer import EOS
 from throughtime.run.decode.answers import Answer, as_json
 from throughtime.run.decode.loading import Loaded
-from throughtime.run.decode.questions import Question, encoded, question
+from throughtime.run.decode.questions import Question, Remarks, encoded, question
 from throughtime.run.decode.reading import Block
 from throughtime.run.decode.sources import Source
 from throughtime.search import force
 from throughtime.train.loss import perplexity
+
+
+class Request(NamedTuple):
+    """A question as ids: what the model reads, and what is scored."""
+
+    asked: Question
+    read: list[int]
+    scored: list[int]
+    remarks: Remarks
 
 
 class Scorer:
@@ -29,21 +38,24 @@ class Scorer:
     def answer(self, source: Source, batch: Block) -> list[Answer]:
         """One answer a line, in order."""
         pairs = not self._loaded.continues
-        asked = [question(line, source, pairs) for line in batch]
-        sources, targets = map(list, zip(*map(self._ids, asked), strict=True))
-        found = force(self._loaded.stepper, sources, targets)
-        rows = zip(asked, targets, found, strict=True)
-        return [self._answer(source, one, target, forced.log_probabilities) for one, target, forced in rows]
+        requests = [self._request(question(line, source, pairs)) for line in batch]
+        sources, targets = [request.read for request in requests], [request.scored for request in requests]
+        scored = force(self._loaded.stepper, sources, targets)
+        rows = zip(requests, scored, strict=True)
+        return [self._answer(source, request, forced.log_probabilities) for request, forced in rows]
 
-    def _ids(self, asked: Question) -> tuple[list[int], list[int]]:
-        """What is read, and what is scored."""
+    def _request(self, asked: Question) -> Request:
+        """The question as ids; a language model reads nothing before the text that is scored."""
         longest = self._settings.longest
-        read = encoded(self._loaded.reads, asked.text, asked, longest)
+        text, of_text = encoded(self._loaded.reads, asked.text, longest)
         if self._loaded.continues:
-            return [], [*read, EOS] if self._loaded.ends else read
-        return read, [*encoded(self._loaded.writes, asked.target, asked, longest), EOS]
+            scored = [*text, EOS] if self._loaded.ends else text
+            return Request(asked, [], scored, [*asked.remarks, *of_text])
+        target, of_target = encoded(self._loaded.writes, asked.target, longest)
+        return Request(asked, text, [*target, EOS], [*asked.remarks, *of_text, *of_target])
 
-    def _answer(self, source: Source, asked: Question, target: list[int], scores: list[float]) -> Answer:
+    def _answer(self, source: Source, request: Request, scores: list[float]) -> Answer:
+        asked = request.asked
         total, length = sum(scores), len(scores)
         normalised = total / max(1, length)
         texts = {"text": asked.text} if self._loaded.continues else {"source": asked.text, "target": asked.target}
@@ -54,12 +66,11 @@ class Scorer:
             "length": length,
             "normalised_score": normalised,
             "perplexity": perplexity(-normalised),
-            "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in target],
+            "tokens": [END if token == EOS else self._loaded.writes.decode([token]) for token in request.scored],
             "token_log_probabilities": scores,
         }
-        return Answer(
-            asked.place, as_json(result) if source.writes_json else _as_text(result), (total, length), asked.remarks
-        )
+        written = as_json(result) if source.writes_json else _as_text(result)
+        return Answer(asked.place, written, (total, length), request.remarks)
 
 
 def _as_text(result: dict[str, Any]) -> str:
@@ -97,5 +108,5 @@ class Total:
     def report(self) -> None:
         """The perplexity of all lines together, on standard error."""
         counts = f"lines {self._lines:,}  tokens {self._tokens:,}"
-        found = f"{perplexity(-self._log_probability / max(1, self._tokens)):.4f}"
-        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {found}", file=sys.stderr)
+        overall = perplexity(-self._log_probability / max(1, self._tokens))
+        print(f"{counts}  log-probability {self._log_probability:.4f}  perplexity {overall:.4f}", file=sys.stderr)

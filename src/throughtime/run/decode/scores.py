@@ -47,8 +47,7 @@ class References:
         streams = [_lines("references", name, total) for name in names]
         against = settings.baseline
         baseline = None if against is None else (against, _lines("baseline", against, total))
-        measured = checkpoint.read(path, "checkpoint")["throughtime"]["config"]["metrics"]
-        metrics = config.check(measured, config.Metrics)
+        metrics = checkpoint.settings(path, "checkpoint").metrics
         return cls(names, streams, baseline, settings.bootstrap, metrics, gives_several(settings.search))
 
     def take_up(self, written: Iterable[bytes], source: Source) -> None:
@@ -76,15 +75,15 @@ class References:
         for name in dict.fromkeys([*ALWAYS, *(score for score in self.metrics.scores if score in METRICS)]):
             metric = METRICS[name]()
             if resamples < 2:
-                found, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
+                shown, signature = f"{metric.corpus_score(texts, self.streams).score:6.2f}", metric.get_signature()
             else:
-                found, signature = self._resampled(texts, metric, resamples)
-            yield f"{name:16}{found}  {signature}"
+                shown, signature = self._resampled(texts, metric, resamples)
+            yield f"{name:16}{shown}  {signature}"
         others = config.Metrics([score for score in self.metrics.scores if score not in METRICS])
         by_stream = [text_scores(others, texts, stream) for stream in self.streams]
         for score in by_stream[0]:
             best = max if direction(score) == "max" else min
-            yield f"{score:16}{best(found[score] for found in by_stream):6.2f}"
+            yield f"{score:16}{best(scores[score] for scores in by_stream):6.2f}"
 
     def _resampled(self, texts: list[str], metric: Metric, resamples: int) -> tuple[str, Any]:
         """The score with its confidence interval, and the baseline's if there is one. A single system goes through the
@@ -117,10 +116,10 @@ def _names(settings: config.DecodeConfig) -> list[str]:
 
 def _lines(setting: str, name: str, total: int | None) -> list[str]:
     """The texts of a file, or of all files in a folder: lines or, in a `.jsonl` file, what is under one of `KEYS`."""
-    found = [text for path, _ in paths_under(setting, name) for text in _texts(setting, path)]
-    if total is not None and len(found) != total:
-        raise config.wrong(setting, name, f"a file of {total} lines like the input, not {len(found)}")
-    return found
+    texts = [text for path, _ in paths_under(setting, name) for text in _texts(setting, path)]
+    if total is not None and len(texts) != total:
+        raise config.wrong(setting, name, f"a file of {total} lines like the input, not {len(texts)}")
+    return texts
 
 
 def _texts(setting: str, path: Path) -> list[str]:

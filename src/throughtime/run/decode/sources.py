@@ -37,7 +37,7 @@ def sources(settings: config.DecodeConfig) -> list[Source]:
         Mistake: a file that cannot be read, or an output that cannot be written or would take another's place.
     """
     names = settings.input if isinstance(settings.input, list) else [settings.input]
-    made = [_alone(settings, None)] if names == ["-"] else _of_files(settings, names)
+    made = [_single(settings, None)] if names == ["-"] else _of_files(settings, names)
     if settings.targets is not None:
         if len(made) > 1:
             raise config.wrong("targets", settings.targets, "null with several input files")
@@ -48,9 +48,9 @@ def sources(settings: config.DecodeConfig) -> list[Source]:
 
 
 def _of_files(settings: config.DecodeConfig, names: list[str]) -> list[Source]:
-    found = [pair for name in names for pair in paths_under("input", name)]
-    alone = len(found) == len(names) == 1 and not Path(names[0]).is_dir() and not Path(settings.output).is_dir()
-    made = [_alone(settings, found[0][0])] if alone else _mirrored(settings, found)
+    files = [pair for name in names for pair in paths_under("input", name)]
+    single = len(files) == len(names) == 1 and not Path(names[0]).is_dir() and not Path(settings.output).is_dir()
+    made = [_single(settings, files[0][0])] if single else _mirrored(settings, files)
     _refuse_inside(settings.output, names)
     return made
 
@@ -85,7 +85,7 @@ def paths_under(setting: str, name: str) -> list[tuple[Path, Path]]:
     return shown
 
 
-def _alone(settings: config.DecodeConfig, path: Path | None) -> Source:
+def _single(settings: config.DecodeConfig, path: Path | None) -> Source:
     """One file, or standard input: its answers go into one file, or to standard output."""
     output = Path(settings.output)
     if settings.output != "-" and (output.is_dir() or not output.parent.is_dir()):
@@ -93,14 +93,14 @@ def _alone(settings: config.DecodeConfig, path: Path | None) -> Source:
     return _source(settings, path, None if settings.output == "-" else output)
 
 
-def _mirrored(settings: config.DecodeConfig, found: list[tuple[Path, Path]]) -> list[Source]:
+def _mirrored(settings: config.DecodeConfig, files: list[tuple[Path, Path]]) -> list[Source]:
     """Several files: their answers under the same names in the folder `output=`, or one after another."""
     if settings.output == "-":
-        return [_source(settings, path, None) for path, _ in found]
+        return [_source(settings, path, None) for path, _ in files]
     folder = Path(settings.output)
     if folder.exists() and not folder.is_dir():
         raise config.wrong("output", settings.output, "a folder, or - for standard output, with several input files")
-    made = [_renamed(_source(settings, path, folder / place)) for path, place in found]
+    made = [_renamed(_source(settings, path, folder / place)) for path, place in files]
     (target, count), *_ = Counter(source.target for source in made).most_common()
     if count > 1:
         raise config.wrong("input", settings.input, f"files of different names, and {count} would become {target}")
@@ -139,9 +139,10 @@ def _renamed(source: Source) -> Source:
 
 
 def _source(settings: config.DecodeConfig, path: Path | None, target: Path | None) -> Source:
+    """With `format=auto` a name decides: that of the output or, if that is a folder, of the input."""
     reads_json = path is not None and path.suffix == ".jsonl"
-    decides = path if target is None or Path(settings.output).is_dir() else target
-    told = decides is not None and decides.suffix == ".jsonl"
+    named = path if target is None or Path(settings.output).is_dir() else target
+    ends_in_jsonl = named is not None and named.suffix == ".jsonl"
     if target is not None and target.is_symlink() and (target.is_file() or not target.exists()):
         target = target.resolve()  # the link stays, and its target is written
-    return Source(path, target, reads_json, told if settings.format == "auto" else settings.format == "jsonl")
+    return Source(path, target, reads_json, ends_in_jsonl if settings.format == "auto" else settings.format == "jsonl")

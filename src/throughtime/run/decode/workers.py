@@ -4,7 +4,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +14,7 @@ from dataclasses import replace
 import torch
 
 from throughtime import build, config, memory
+from throughtime.run import parent
 from throughtime.run.decode.answers import Answer
 from throughtime.run.decode.conversation import Watched
 from throughtime.run.decode.loading import Files, load
@@ -78,33 +78,28 @@ def _at_once(answering: Searcher | Scorer) -> Submit:
 
 # in a process of its own -------------------------------------------------------------------------------------------
 
-_mine: list[Callable[[], Searcher | Scorer]] = []
+_answers_with: list[Callable[[], Searcher | Scorer]] = []  # one, once the process is prepared
 
 
 def _begin(settings: config.DecodeConfig, named: Files, kind: str, numbers: "multiprocessing.SimpleQueue[int]") -> None:
     """Prepares a process of the pool, which ends when the main one does, however that ends."""
     memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process receives it, and ends this one
-    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None
+    parent.end_with_pipe(main_process.sentinel)
     number = numbers.get()
     if kind == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
     device = torch.device(kind, number) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)  # else code that names no device would use the first
-    _mine.append(functools.cache(lambda: _answering(settings, named, device)))
-
-
-def _end_with_the_main_process() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    _answers_with.append(functools.cache(lambda: _answering(settings, named, device)))
 
 
 def _answer(source: Source, batch: Block) -> list[Answer]:
     """Answers a batch; the first one loads the checkpoint, as only from here does a mistake in it reach the user."""
-    return _mine[0]().answer(source, batch)
+    return _answers_with[0]().answer(source, batch)
 
 
 # in the main process -----------------------------------------------------------------------------------------------
