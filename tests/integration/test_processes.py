@@ -246,14 +246,19 @@ def test_a_sweep_is_called_by_its_folder_and_a_job_by_its_own(program: Program, 
         assert named["name"].endswith(f"-{job.replace('/', '-')}")
 
 
-def test_the_jobs_of_a_sweep_end_with_it_and_go_on(tmp_path: Path) -> None:
-    """Though they run in processes of their own, which a kill of the sweep's does not reach."""
+@pytest.mark.parametrize("ending", ["a kill", "Ctrl-C"])
+def test_the_jobs_of_a_sweep_end_with_it_and_save(tmp_path: Path, ending: str) -> None:
+    """Though they run in processes of their own, which a kill of the sweep's does not reach, and a Ctrl-C does."""
     jobs = ["-m", *TINY, *FEW_NUMBERS, "seed=1,2", "trainer.epochs=100000", "hydra.sweep.dir=sweep"]
     apart = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    started = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *jobs, *apart], cwd=tmp_path)
+    line = [sys.executable, str(ROOT / "train.py"), *jobs, *apart]
+    started = subprocess.Popen(line, cwd=tmp_path, start_new_session=True)
     saved = [tmp_path / "sweep" / job / "checkpoints" / "last.ckpt" for job in "01"]
     wait_until(lambda: all(path.exists() for path in saved))
-    started.kill()
+    if ending == "Ctrl-C":
+        os.killpg(started.pid, signal.SIGINT)
+    else:
+        started.kill()
     started.wait()
     places = [os.open(tmp_path / "sweep" / job, os.O_RDONLY) for job in "01"]
     wait_until(lambda: all(map(is_free, places)))

@@ -1,12 +1,15 @@
 """What a run and a sweep say on the terminal."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.conftest import FEW_NUMBERS
 
 from throughtime.callbacks.progress import Progress
+from throughtime.nn.engines import compiling
 from throughtime.run import sweep
 from throughtime.run.report import _console
 
@@ -21,6 +24,14 @@ def test_texts_are_shown_as_they_are(
     train("data=pairs", f"data.path={tmp_path}/pairs.tsv", "tokenizer=char")
     told = capsys.readouterr().out
     assert told.count(TEXT) >= 3  # twice in the samples, and in the line that decodes the first again
+
+
+def test_compile_time_is_that_of_the_run(train: Callable[..., Path]) -> None:
+    """Not of those before it in the same process, as in a sweep."""
+    compiling._SECONDS.append(1000.0)
+    summary = json.loads((train(*FEW_NUMBERS) / "summary.json").read_text())
+    compiling._SECONDS.remove(1000.0)
+    assert summary["compile_seconds"] < 1000
 
 
 def test_overrides_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,15 @@ def test_each_metric_is_ranked_by_itself_in_its_own_direction(
 
 
 def test_a_sweep_that_is_broken_off_is_ranked_up_to_there(tmp_path: Path) -> None:
-    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}})
+    settings = OmegaConf.create(
+        {
+            "hydra": {
+                "launcher": {"_target_": "BasicLauncher"},
+                "mode": RunMode.MULTIRUN,
+                "sweep": {"dir": str(tmp_path)},
+            }
+        }
+    )
     for job, loss in enumerate([3.0, 2.0]):
         leave(tmp_path, job, "loss", loss)
         sweep.Ranking().on_job_end(settings, None)
@@ -106,7 +114,15 @@ def test_jobs_may_have_any_folders(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_which_nothing_is_left_has_failed(tmp_path: Path) -> None:
-    settings = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}})
+    settings = OmegaConf.create(
+        {
+            "hydra": {
+                "launcher": {"_target_": "BasicLauncher"},
+                "mode": RunMode.MULTIRUN,
+                "sweep": {"dir": str(tmp_path)},
+            }
+        }
+    )
     with pytest.raises(SystemExit, match="1"):
         sweep.Ranking().on_multirun_end(settings)
 
@@ -126,6 +142,9 @@ def test_the_best_jobs_gradients_are_drawn_by_what_sets_them_apart(
 
 def test_a_single_run_is_no_sweep(tmp_path: Path) -> None:
     sweep.Ranking().on_job_end(
-        OmegaConf.create({"hydra": {"mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}), None
+        OmegaConf.create(
+            {"hydra": {"launcher": {"_target_": "BasicLauncher"}, "mode": RunMode.RUN, "sweep": {"dir": str(tmp_path)}}}
+        ),
+        None,
     )
     assert not list(tmp_path.iterdir())

@@ -109,7 +109,7 @@ def test_a_sweep_goes_on_if_it_is_the_same_and_not_running(tmp_path: Path, capsy
     def start(*overrides: str) -> sweep.Ranking:
         said = {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}, "overrides": {"task": list(overrides)}}
         ranking = sweep.Ranking()
-        ranking.on_multirun_start(OmegaConf.create({"hydra": said}))
+        ranking.on_multirun_start(OmegaConf.create({"hydra": {**said, "launcher": {"_target_": "BasicLauncher"}}}))
         return ranking
 
     first = start("seed=1,2")

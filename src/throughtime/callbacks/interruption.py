@@ -76,7 +76,8 @@ class Interruption(lightning.Callback):
             self._end(f"stopped in step {trainer.global_step + 1}", "continues from the last validation")
 
     def _listen(self, answer: Callable[[int, FrameType | None], None]) -> None:
-        self._before = {number: signal.signal(number, answer) for number in self.SIGNALS}
+        heard = (number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
+        self._before = {number: signal.signal(number, answer) for number in heard}
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

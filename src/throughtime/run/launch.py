@@ -83,7 +83,8 @@ def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
         for worker in workers:
             worker.send_signal(number if len(caught) == 1 else signal.SIGKILL)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = (number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN)
+    before = {number: signal.signal(number, pass_on) for number in heard}
     try:
         yield caught
     finally:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ class Ranking(Callback):
             except BlockingIOError:
                 _refuse(folder, "a folder whose sweep is not running")
             write(folder, ranked(folder), asked)
+        if not config.hydra.launcher._target_.endswith("BasicLauncher"):
+            # On Python's own interrupt joblib would kill the jobs; as orphans they save what they have.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
