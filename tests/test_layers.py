@@ -14,7 +14,7 @@ LAYERS = [
     ["config.training"],
     ["config.train_config", "config.decode_config"],
     ["config.idle"],
-    ["config", "whole", "memory", "terminal", "attention_grid"],
+    ["config", "whole", "memory", "terminal", "signals", "attention_grid"],
     ["data.paths", "data.splits"],
     [
         "data.tokenizer",

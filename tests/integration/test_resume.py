@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -430,6 +431,12 @@ def test_what_a_resumed_run_may_not_change(train: Callable[..., Path], other: st
     first = train(*FEW_NUMBERS, "schedule=plateau", folder="first")
     with pytest.raises(config.Mistake, match=f"^{sentence}, as in the checkpoint"):
         train(*FEW_NUMBERS, "schedule=plateau", other, f"resume={first}", folder="second")
+
+
+def test_a_checkpoint_alone_does_not_tell_a_runs_settings(train: Callable[..., Path], tmp_path: Path) -> None:
+    alone = shutil.copy(train(*FEW_NUMBERS, "cell=gru") / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
+    with pytest.raises(config.Mistake, match=r"^cell=lstm: allowed is gru, as in .*, beside which no summary.json"):
+        train(*FEW_NUMBERS, f"resume={alone}", folder="second")
 
 
 def test_a_resumed_run_ends_no_earlier_than_it_began(train: Callable[..., Path]) -> None:

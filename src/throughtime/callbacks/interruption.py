@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 
+from throughtime import signals
 from throughtime.train import course
 from throughtime.train.ranks import leading, together
 
@@ -25,8 +26,6 @@ class Interruption(lightning.Callback):
     A second signal ends the program at once. Several processes all stop after the same step, a few steps later,
     whichever of them receives a signal, and however often: ending them at once is up to their launcher.
     """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, last: Path):
         self._last = last
@@ -76,8 +75,7 @@ class Interruption(lightning.Callback):
             self._end(f"stopped in step {trainer.global_step + 1}", "continues from the last validation")
 
     def _listen(self, answer: Callable[[int, FrameType | None], None]) -> None:
-        heard = (number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
-        self._before = {number: signal.signal(number, answer) for number in heard}
+        self._before = {number: signal.signal(number, answer) for number in signals.stopping()}
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

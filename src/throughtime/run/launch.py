@@ -16,6 +16,7 @@ from typing import Any
 
 from torch.distributed import TCPStore
 
+from throughtime import signals
 from throughtime.config import Mistake
 from throughtime.run.record import read_summary
 
@@ -83,8 +84,7 @@ def _passing_signals_on(workers: list[Worker]) -> Iterator[list[int]]:
         for worker in workers:
             worker.send_signal(number if len(caught) == 1 else signal.SIGKILL)
 
-    heard = (number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN)
-    before = {number: signal.signal(number, pass_on) for number in heard}
+    before = {number: signal.signal(number, pass_on) for number in signals.stopping()}
     try:
         yield caught
     finally:

@@ -28,7 +28,7 @@ def _end_with_pipe(pipe: int) -> None:
 @cache
 def stop_as_orphan() -> None:
     """From now on this process, if multiprocessing or joblib started it, gets a SIGTERM once it is an orphan; a run then
-    saves what it has. A terminal's Ctrl-C is left to the parent, so that the run gets one signal, not two."""
+    saves what it has. Ctrl-C is left to the parent (`signals.py`)."""
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_stop_as_orphan, daemon=True).start()
