@@ -20,7 +20,7 @@ def test_the_pictures_are_of_the_models_attention_to_the_references(train: Calla
     twice = ["trainer.steps=4", "trainer.validate_every=2"]
     run = train(*FEW_NUMBERS, *twice, "decoding.alignments=3", "context=additive", "tokenizer=byte")
     pages = sorted((run / "alignments").iterdir())
-    assert [page.name for page in pages] == ["step=2.html", "step=4.html"]
+    assert [page.name for page in pages] == ["step-00000002.html", "step-00000004.html"]
     (cache,) = (run.parent / "outputs" / "cache").glob("*/validation")
     pairs = open_pairs(cache)[:3]
     model = build.from_checkpoints([run / "checkpoints" / "last.ckpt"]).model

@@ -333,11 +333,11 @@ def _write_beyond(table: Path) -> None:
 def test_its_pictures_of_attention_and_its_curves_on_wandb_begin_there_too(train: Callable[..., Path]) -> None:
     common = [*FEW_NUMBERS, "tracking=wandb"]
     half = train(*common, "trainer.epochs=2", folder="half")
-    (half / "alignments" / "step=9999.html").write_text("of a step beyond the checkpoint")
+    (half / "alignments" / "step-00009999.html").write_text("of a step beyond the checkpoint")
     resumed = train(*common, "trainer.epochs=3", f"resume={half}", folder="resumed")
     steps = torch.load(half / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] // 2
     pictures = {path.name for path in (resumed / "alignments").iterdir()}
-    assert pictures == {f"step={epoch * steps}.html" for epoch in (1, 2, 3)}
+    assert pictures == {f"step-{epoch * steps:08d}.html" for epoch in (1, 2, 3)}
     files = [next(folder.rglob("run-*.wandb")) for folder in (half, resumed)]
     losses = [[row for row in offline_run(file).history if "val/loss" in row] for file in files]
     assert [row["val/loss"] for row in losses[1]][:2] == [row["val/loss"] for row in losses[0]]

@@ -22,7 +22,7 @@ LONGEST = 50  # tokens of a side that a picture has room for
 
 
 class Alignment(lightning.Callback):
-    """Writes `alignments/step=N.html` and logs it as `alignment`: for the first validation pairs that are short
+    """Writes `alignments/step-NNNNNNNN.html` and logs it as `alignment`: for the first validation pairs that are short
     enough, the attention of the model while it is fed the reference, so that the pictures of all validations are of the
     same words. Models without attention have none."""
 
@@ -55,7 +55,7 @@ class Alignment(lightning.Callback):
 
     def _write(self, pictures: list[str], trainer: lightning.Trainer) -> None:
         self._folder.mkdir(exist_ok=True)
-        path = self._folder / f"step={trainer.global_step}.html"
+        path = self._folder / f"step-{trainer.global_step:08d}.html"
         with whole_file(path) as fresh:
             fresh.write_text('<meta charset="utf-8">\n' + "\n".join(pictures), encoding="utf-8")
         self._tracker.page("alignment", path, trainer.global_step)

@@ -47,8 +47,8 @@ def _from(earlier: Path, start: Start, folder: Path, tracker: Tracker) -> None:
         _table(earlier / f"{name}.csv", start.step, tracker)
     for file in [earlier / "gradient_flow.jsonl", *(earlier / "samples").glob("epoch=*.jsonl")]:
         _lines(file, folder / file.relative_to(earlier), start.step)
-    for file in (earlier / "alignments").glob("step=*.html"):
-        if int(file.stem.removeprefix("step=")) <= start.step:
+    for file in (earlier / "alignments").glob("step-*.html"):
+        if int(file.stem.removeprefix("step-")) <= start.step:
             copy_whole(file, folder / file.relative_to(earlier))
 
 
