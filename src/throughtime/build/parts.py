@@ -92,6 +92,7 @@ def trainer(
 ) -> Trainer:
     """Lightning's Trainer with this project's callbacks."""
     choice = settings.trainer
+    alone = [LightningEnvironment()] if world == 1 else []  # whatever a scheduler's variables say
     interval: dict[str, Any] = {"val_check_interval": choice.validate_every, "check_val_every_n_epoch": None}
     return Trainer(
         max_epochs=choice.epochs,
@@ -105,10 +106,7 @@ def trainer(
         accumulate_grad_batches=choice.accumulate,
         callbacks=_callbacks(settings, prepared, tracker, progress, folder),
         logger=tracker.loggers,
-        plugins=[
-            WholeFiles(),
-            *([LightningEnvironment()] if world == 1 else []),
-        ],  # whatever a scheduler's variables say
+        plugins=[WholeFiles(), *alone],
         default_root_dir=folder,
         log_every_n_steps=settings.log_every,
         num_sanity_val_steps=0,

@@ -1,5 +1,6 @@
 """Settings that nothing reads because of others: a user who gives one is told that it changes nothing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from throughtime.config.data import has_own
@@ -31,62 +32,52 @@ def idle(config: TrainConfig | DecodeConfig) -> list[Idle]:
     return [*found, *_of_search(config.search)]
 
 
-def _of_training(config: TrainConfig) -> list[Idle]:
+def _of_training(config: TrainConfig) -> Iterator[Idle]:
     model, data = config.model.name, config.data.name
-    idle_settings = []
     if model == "language_model":
         of_pairs = ("batch.tokens", "batch.longest", "decoding.sentences", "tokenizer.joint")
-        idle_settings.append(Idle(of_pairs, f"data={data}", "data of pairs"))
-        idle_settings.append(Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm"))
+        yield Idle(of_pairs, f"data={data}", "data of pairs")
+        yield Idle(("teacher",), f"model={model}", "model=encoder_decoder or prefix_lm")
         if config.tbptt.name == "off":
-            idle_settings.append(Idle(("batch.restarts",), "tbptt=off", "a tbptt that cuts the text"))
+            yield Idle(("batch.restarts",), "tbptt=off", "a tbptt that cuts the text")
     else:
         columns = ("batch.columns", "batch.offset", "batch.restarts")
         of_text = (*columns, "decoding.prompts", "decoding.prompt_length", "sampling", "flow.steps")
-        idle_settings.append(Idle(of_text, f"data={data}", "data of running text"))
+        yield Idle(of_text, f"data={data}", "data of running text")
     if config.decoding.prompts is not None:
-        idle_settings.append(Idle(("decoding.prompt_length",), "decoding.prompts=[...]", "decoding.prompts=null"))
+        yield Idle(("decoding.prompt_length",), "decoding.prompts=[...]", "decoding.prompts=null")
     if not config.flow.rows:
-        idle_settings.append(Idle(("flow.steps",), "flow.rows=0", "more rows"))
+        yield Idle(("flow.steps",), "flow.rows=0", "more rows")
     for split in ("validation", "test"):
         if hasattr(config.data, f"{split}_share") and has_own(config.data, split):
             share = f"data.{split}_share"
-            idle_settings.append(
-                Idle((share,), f"a {split} split of its own", "one that is split off the training data")
-            )
+            yield Idle((share,), f"a {split} split of its own", "one that is split off the training data")
     if model != "encoder_decoder":
-        idle_settings.append(Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder"))
+        yield Idle(("encoder", "context"), f"model={model}", "model=encoder_decoder")
     elif isinstance(config.encoder, ConvolutionalEncoder):
         of_cells = ("encoder.cell", "model.bidirectional", "model.merge")
-        idle_settings.append(Idle(of_cells, "encoder=convolutional", "encoder=recurrent"))
+        yield Idle(of_cells, "encoder=convolutional", "encoder=recurrent")
     elif not config.model.bidirectional:
-        idle_settings.append(Idle(("model.merge",), "model.bidirectional=false", "model.bidirectional=true"))
+        yield Idle(("model.merge",), "model.bidirectional=false", "model.bidirectional=true")
     if not has_attention(config):
-        idle_settings.append(Idle(("decoding.alignments",), "a model without attention", "an attention as context="))
+        yield Idle(("decoding.alignments",), "a model without attention", "an attention as context=")
     if isinstance(config.cell, Gates) and config.cell.chrono is not None:
-        idle_settings.append(Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null"))
-    return idle_settings
+        yield Idle(("cell.forget_bias",), f"cell.chrono={config.cell.chrono:g}", "cell.chrono=null")
 
 
-def _of_decoding(config: DecodeConfig) -> list[Idle]:
-    idle_settings = []
+def _of_decoding(config: DecodeConfig) -> Iterator[Idle]:
     if config.mode == "score":
-        idle_settings.append(Idle(("search",), "mode=score", "mode=search"))
+        yield Idle(("search",), "mode=score", "mode=search")
     if config.shortlist.source is None:
-        idle_settings.append(Idle(("shortlist.best", "shortlist.frequent"), "shortlist.source=null", "a text there"))
+        yield Idle(("shortlist.best", "shortlist.frequent"), "shortlist.source=null", "a text there")
     if config.language_model is None:
-        idle_settings.append(Idle(("language_model_weight",), "language_model=null", "a checkpoint there"))
+        yield Idle(("language_model_weight",), "language_model=null", "a checkpoint there")
     if config.references is None:
-        idle_settings.append(Idle(("bootstrap",), "references=null", "texts there"))
-    return idle_settings
+        yield Idle(("bootstrap",), "references=null", "texts there")
 
 
-def _of_search(search: Search) -> list[Idle]:
-    idle_settings = []
+def _of_search(search: Search) -> Iterator[Idle]:
     if isinstance(search, Beam) and search.normalisation == "none":
-        idle_settings.append(
-            Idle(("search.alpha",), "search.normalisation=none", "search.normalisation=length or gnmt")
-        )
+        yield Idle(("search.alpha",), "search.normalisation=none", "search.normalisation=length or gnmt")
     if isinstance(search, Beam) and search.groups == 1:
-        idle_settings.append(Idle(("search.diversity",), "search.groups=1", "more groups"))
-    return idle_settings
+        yield Idle(("search.diversity",), "search.groups=1", "more groups")

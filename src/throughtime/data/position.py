@@ -14,9 +14,14 @@ class Position:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def through(self) -> bool:
+        """Whether all batches of the epoch are done."""
+        return self.done == self.count
+
     def begin(self) -> None:
         """Turns to the next epoch where this one is through."""
-        if self.done == self.count:
+        if self.through:
             self.epoch, self.done = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -38,12 +38,12 @@ def start_of(settings: config.TrainConfig, task: Task) -> Start | None:
 
 
 def _refuse_other_settings(begun: dict[str, Any], now: dict[str, Any], file: Path) -> None:
-    alone = "" if checkpoint_files.run_of(file) else ", beside which no summary.json tells them"
     for group in (*FIXED, *KINDS):
         for key, value in sorted(now[group].items(), key=lambda item: item[0] != "name"):
             before = begun[group].get(key)
             if value != before and (key == "name" or group in FIXED):
                 setting, allowed = f"{group}.{key}".removesuffix(".name"), config.shown(before)
+                alone = "" if checkpoint_files.run_of(file) else ", beside which no summary.json tells them"
                 raise config.wrong(setting, value, f"{allowed}, as in the checkpoint resume={file}{alone}")
 
 

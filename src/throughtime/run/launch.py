@@ -56,8 +56,10 @@ def processes(count: int, folder: Path) -> float:
     summary = read_summary(folder)
     if summary["state"] == "done" and not failure:
         return float(summary["objective"])
-    if caught or failure > 128:
-        raise SystemExit(128 + caught[0] if caught else failure)
+    if caught:
+        raise SystemExit(128 + caught[0])
+    if failure > 128:  # a signal to it alone
+        raise SystemExit(failure)
     if failure == -signal.SIGKILL:
         raise Mistake(f"A process of {folder} was killed, maybe for want of memory; resume={folder} continues it.")
     raise Mistake(summary["error"] or f"A process of {folder} ended with exit code {failure}.")
@@ -97,11 +99,16 @@ def _ended(workers: list[Worker], caught: list[int]) -> int:
     after a while, those of one that was killed at once, unless a signal is being handled."""
     until, failure = float("inf"), 0
     while any(worker.poll() is None for worker in workers):
-        failure = failure or next(filter(None, (worker.poll() for worker in workers)), 0)
+        failure = failure or _failure(workers)
         if failure and not caught:
             until = min(until, time.monotonic() + (0 if failure == -signal.SIGKILL else GRACE))
         if time.monotonic() > until and not caught:
             for worker in workers:
                 worker.kill()
         time.sleep(OFTEN)
-    return failure or next(filter(None, (worker.wait() for worker in workers)), 0)
+    return failure or _failure(workers)
+
+
+def _failure(workers: list[Worker]) -> int:
+    """The exit code of one that has failed, or 0."""
+    return next(filter(None, (worker.poll() for worker in workers)), 0)

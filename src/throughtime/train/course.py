@@ -13,16 +13,17 @@ def epoch_begins(trainer: lightning.Trainer) -> bool:
 def completed_epochs(trainer: lightning.Trainer) -> int:
     """How many epochs have been trained, those before a resume included."""
     loader: Any = trainer.train_dataloader  # Lightning does not count the epoch whose validation saved a checkpoint
-    return int(loader.epoch + (loader.done == loader.count))
+    return int(loader.epoch + loader.through)
 
 
 def recount(trainer: lightning.Trainer) -> None:
     """If a resumed run's checkpoint is that of a whole epoch, makes the loop see it as one of as many batches as now."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     loader: Any = trainer.train_dataloader
-    more = loader.count - progress.ready if loader.done == loader.count else 0
-    for stage in ("ready", "started", "processed", "completed"):
-        setattr(progress, stage, getattr(progress, stage) + more)
+    if loader.through:
+        more = loader.count - progress.ready
+        for stage in ("ready", "started", "processed", "completed"):
+            setattr(progress, stage, getattr(progress, stage) + more)
 
 
 def step_is_whole(trainer: lightning.Trainer) -> bool:
